@@ -1,0 +1,48 @@
+"""Tar bytes that depend on nothing but the members: no clock, no owner, no order of completion.
+
+The writer tells where each payload lies, so that a table can point into the tar and a reader can
+take one member without walking it. What the members mean is not known here.
+"""
+
+import io
+import tarfile
+
+
+class TarWriter:
+    """Builds one tar in memory: ustar headers, mtime 0, uid and gid 0, mode 0644.
+
+    A PAX header appears only where ustar cannot hold the name.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self._last = ""
+
+    def add(self, name: str, data: bytes) -> int:
+        """Append a member and return the offset of its payload in the finished bytes.
+
+        Names come in ascending order, which also keeps them distinct; ValueError where they do not.
+        """
+        if name <= self._last:
+            raise ValueError(f"tar members come in ascending order: {name!r} after {self._last!r}")
+        self._last = name
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        self._buffer.write(member.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict"))
+        offset = self._buffer.tell()
+        self._buffer.write(data)
+        self._buffer.write(bytes(-len(data) % tarfile.BLOCKSIZE))
+        return offset
+
+    def finish(self) -> bytes:
+        """The whole tar: two empty blocks close it, padded to a full record as `tar` does."""
+        self._buffer.write(bytes(2 * tarfile.BLOCKSIZE))
+        self._buffer.write(bytes(-self._buffer.tell() % tarfile.RECORDSIZE))
+        return self._buffer.getvalue()
+
+
+def read_member(buffer: bytes | memoryview, offset: int, size: int) -> bytes:
+    """The `size` payload bytes at `offset`; ValueError where they reach outside the buffer."""
+    if offset < 0 or size < 0 or offset + size > len(buffer):
+        raise ValueError(f"bytes {offset} to {offset + size} lie outside a tar of {len(buffer)}")
+    return bytes(memoryview(buffer)[offset : offset + size])

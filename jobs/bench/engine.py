@@ -1,0 +1,248 @@
+"""The engine against Ray Data: a map with a filter, and a hash exchange with a sorted write.
+
+Both sides read the same Parquet files, do the same work on the same local Ray and write Parquet.
+Ours commits every partition and keeps the dropped rows too, which its times include.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curation.params import Params
+from curation.verdict import Judge, Reason
+from jobs.bench.table import Row, against, bounded, interleaved, seconds
+from pipeline.dataset import Dataset, Files
+from pipeline.execute import OnRay
+from pipeline.inputs import resolve
+from pipeline.progress import Quiet
+from pipeline.recipe import Node, Recipe
+from pipeline.run import build
+from pipeline.stage import KEY, Exchange, Execution, Map, Output, Stage, Task
+from pipeline.store import Store
+
+ROWS_PER_FILE = 250_000
+ROWS_PER_BUCKET = 250_000
+MIN_CHARS = 20
+NOOP_PARTITIONS = 1_000
+
+
+class BenchReason(Reason):
+    """Why the bench's map drops a row."""
+
+    SHORT = "short", "fewer characters than the bound"
+
+
+def _no_rows(task: Task) -> Output:
+    return Output(pa.table({"uid": pa.array([], pa.binary(16))}))
+
+
+def _long_enough(task: Task) -> Output:
+    assert isinstance(task.upstream, Files)
+    table = pq.read_table(task.upstream.files[task.index].path)
+    chars = pc.utf8_length(table["caption"]).to_numpy()
+    judge = Judge(table)
+    judge.drop(chars < MIN_CHARS, BenchReason.SHORT, chars, MIN_CHARS)
+    return Output(judge.table())
+
+
+def _by_uid(table: pa.Table, params: Params) -> pa.Table:
+    return table.append_column(KEY, table["uid"])
+
+
+def _as_it_is(task: Task) -> Output:
+    return Output(task.table)
+
+
+def _buckets(rows: int, params: Params) -> int:
+    return -(-rows // ROWS_PER_BUCKET)
+
+
+def _stage(name: str, shape: Map | Exchange, reasons: type[StrEnum] | None = None) -> Stage:
+    return Stage(name, 1, "", Params, shape, reasons, modules=(__name__,))
+
+
+NOOP = _stage("noop", Map(_no_rows))
+MAP = _stage("map", Map(_long_enough), BenchReason)
+EXCHANGE = _stage("exchange", Exchange(_by_uid, _as_it_is, _buckets))
+
+
+def measure(sizes: Sequence[int], repeats: int) -> list[Row]:
+    """All rows of the bench, for datasets of `sizes` rows each (ascending)."""
+    with TemporaryDirectory(prefix="openwit-bench-") as folder, _ray() as scheduler:
+        rows = [_noop(Path(folder), scheduler, repeats)]
+        times: dict[tuple[str, int], tuple[float, float]] = {}
+        driver = psutil.Process()
+        before = after = 0
+        for size in sizes:
+            source = Path(folder) / f"source-{size}"
+            write_pairs(source, size)
+            ours = _Ours(source, Path(folder), scheduler)
+            peer = _RayData(source, Path(folder))
+            before = driver.memory_info().rss if size == sizes[0] else before
+            for kind in ("map", "exchange"):
+                calls = (getattr(ours, kind), getattr(peer, kind))
+                mine, theirs = interleaved(calls, repeats)
+                times[kind, size] = (mine, theirs)
+            after = driver.memory_info().rss
+            shutil.rmtree(source)
+        rows += _compared(sizes, times)
+        rows.append(bounded("driver memory growth", (after - before) / 1e6, "MB", 50))
+        return rows
+
+
+def _compared(
+    sizes: Sequence[int], times: dict[tuple[str, int], tuple[float, float]]
+) -> Iterator[Row]:
+    goals = {"map": 3.0, "exchange": 1.5}
+    for (kind, size), (mine, theirs) in times.items():
+        yield against(f"{kind} {size:,} rows", mine, theirs, "Ray Data", "s", goals[kind])
+    if len(sizes) > 1:
+        first, last = sizes[0], sizes[-1]
+        for kind in goals:
+            growth = times[kind, last][0] / times[kind, first][0]
+            most = 1.1 * last / first
+            yield bounded(f"{kind}: {last // first} x rows", growth, "x time", most)
+
+
+def _noop(folder: Path, scheduler: OnRay, repeats: int) -> Row:
+    source = folder / "noop"
+    source.mkdir()
+    for number in range(NOOP_PARTITIONS):
+        (source / f"{number:05d}").write_bytes(b"")
+    runs = iter(range(repeats))
+
+    def once() -> float:
+        store = Store(str(folder / f"noop-{next(runs)}"))
+        files = _files(source, store)
+        return seconds(lambda: _run(NOOP, {"in": files}, store, scheduler))
+
+    [taken] = interleaved([once], repeats)
+    name = f"no-op map of {NOOP_PARTITIONS:,} partitions, each"
+    return bounded(name, taken / NOOP_PARTITIONS * 1000, "ms", 10)
+
+
+class _Ours:
+    """The engine on one source."""
+
+    def __init__(self, source: Path, folder: Path, scheduler: OnRay) -> None:
+        self._source, self._folder, self._scheduler = source, folder, scheduler
+
+    def map(self) -> float:
+        with _emptied(self._folder / "ours") as place:
+            store = Store(str(place))
+            files = _files(self._source, store)
+            return seconds(lambda: _run(MAP, {"in": files}, store, self._scheduler))
+
+    def exchange(self) -> float:
+        with _emptied(self._folder / "ours") as place:
+            store = Store(str(place))
+            rows = _run(MAP, {"in": _files(self._source, store)}, store, self._scheduler)
+            return seconds(lambda: _run(EXCHANGE, {"in": rows}, store, self._scheduler))
+
+
+class _RayData:
+    """Ray Data on one source, on the same Ray."""
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        self._source, self._folder = source, folder
+
+    def map(self) -> float:
+        with _emptied(self._folder / "peer") as place:
+            return seconds(
+                lambda: (
+                    self._read(self._source)
+                    .map_batches(_filtered, batch_format="pyarrow", batch_size=None)
+                    .write_parquet(str(place), compression="zstd")
+                )
+            )
+
+    def exchange(self) -> float:
+        with _emptied(self._folder / "peer") as place:
+            kept, out = place / "kept", place / "out"
+            filtered = partial(_filtered)
+            self._read(self._source).map_batches(
+                filtered, batch_format="pyarrow", batch_size=None
+            ).write_parquet(str(kept), compression="zstd")
+            blocks = max(1, sum(1 for _ in kept.glob("*.parquet")))
+            return seconds(
+                lambda: (
+                    self._read(kept)
+                    .repartition(blocks, keys=["uid"], sort=True)
+                    .write_parquet(str(out), compression="zstd")
+                )
+            )
+
+    def _read(self, place: Path) -> Any:
+        import ray
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        return ray.data.read_parquet(str(place))
+
+
+def _filtered(table: pa.Table) -> pa.Table:
+    return table.filter(pc.greater_equal(pc.utf8_length(table["caption"]), MIN_CHARS))
+
+
+def _run(stage: Stage, given: dict[str, Files | Dataset], store: Store, ray: OnRay) -> Dataset:
+    node = Node(stage.name, stage, Params(), Execution(), "in", {})
+    recipe = Recipe("bench", Path(), store.url, {}, (node,))
+    return build(recipe, store, ray, Quiet(), given=given).finished[stage.name]
+
+
+def _files(source: Path, store: Store) -> Files:
+    return resolve({"in": ("*",)}, source, store)["in"]
+
+
+@contextmanager
+def _ray() -> Iterator[OnRay]:
+    scheduler = OnRay()
+    try:
+        yield scheduler
+    finally:
+        scheduler.close()
+
+
+@contextmanager
+def _emptied(place: Path) -> Iterator[Path]:
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    yield place
+    shutil.rmtree(place)
+
+
+def write_pairs(folder: Path, rows: int) -> None:
+    """Write short pairs (uid, url, caption of 1 to 8 words) as Parquet files, always the same."""
+    folder.mkdir(parents=True)
+    words = pa.array([f"w{number:x}" * (1 + number % 3) for number in range(20_000)])
+    for number, start in enumerate(range(0, rows, ROWS_PER_FILE)):
+        size = min(ROWS_PER_FILE, rows - start)
+        pq.write_table(_pairs(number, size, words), folder / f"{number:05d}.parquet")
+
+
+def _pairs(number: int, size: int, words: pa.Array) -> pa.Table:
+    chance = np.random.Generator(np.random.Philox(number))
+    uids = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), size, [None, pa.py_buffer(chance.bytes(16 * size))]
+    )
+    drawn = [words.take(pa.array(chance.zipf(1.3, size) % len(words))) for _ in range(8)]
+    lengths = chance.integers(1, 9, size)
+    spoken = [
+        pc.if_else(pa.array(lengths > place), column, pa.scalar(""))
+        for place, column in enumerate(drawn)
+    ]
+    captions = pc.utf8_rtrim_whitespace(pc.binary_join_element_wise(*spoken, " "))
+    numbers = pc.cast(pa.array(chance.integers(0, 1 << 40, size)), pa.string())
+    urls = pc.binary_join_element_wise("https://images.example/", numbers, ".jpg", "")
+    return pa.table({"uid": uids, "url": urls, "caption": captions})

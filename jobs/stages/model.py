@@ -1,0 +1,197 @@
+"""The model stages: training on the shards, evaluation on held-out sets, and the report."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, Field, create_model
+
+from curation.params import Params
+from curation.verdict import Judge, Reason
+from jobs import report
+from pipeline.dataset import Dataset, Files
+from pipeline.errors import UserError
+from pipeline.ledger import wiring
+from pipeline.stage import Execution, Map, Output, Stage, Task
+from trainer.config import TrainConfig, field_docs
+from trainer.errors import TrainerError
+
+NOT_IDENTITY = ("checkpoint_every_steps",)
+
+
+class TrainReason(Reason):
+    """Why a pair of the dataset was not trained on."""
+
+    NOT_REACHED = "not_reached", "the run ended before its turn", "train for more steps"
+    UNDECODABLE = "undecodable", "its picture could not be decoded", "", True
+
+
+class TrainExecution(Execution):
+    """Where and how training runs."""
+
+    device: str = "cpu"
+    """A torch device: cpu, cuda, cuda:1."""
+    num_threads: int | None = Field(default=None, ge=1)
+    """Threads of torch on a CPU; all cores by default."""
+    checkpoint_every_steps: int = Field(default=100, ge=1)
+    """Steps between checkpoints, from which a killed run goes on."""
+
+
+class EvaluateExecution(Execution):
+    """Where evaluation runs."""
+
+    device: str = "cpu"
+    """A torch device."""
+    batch_size: int = Field(default=256, ge=1)
+    """Pictures or texts embedded at once."""
+
+
+def _params() -> type[BaseModel]:
+    """TrainConfig as stage parameters: the trainer itself does without pydantic."""
+    hints, docs = get_type_hints(TrainConfig), field_docs()
+    columns: dict[str, Any] = {}
+    for field in fields(TrainConfig):
+        if field.name not in NOT_IDENTITY:
+            default = ... if field.default is MISSING else field.default
+            columns[field.name] = (
+                hints[field.name],
+                Field(default, description=docs.get(field.name)),
+            )
+    return create_model("TrainParams", __base__=Params, **columns)
+
+
+TrainParams = _params()
+
+
+def _train(task: Task) -> Output:
+    from trainer.train import train  # torch takes seconds to import, and most commands need none
+
+    assert isinstance(task.upstream, Dataset) and task.scratch is not None
+    execution: TrainExecution = task.execution
+    every = execution.checkpoint_every_steps
+    try:
+        config = TrainConfig.from_dict(
+            {**task.params.model_dump(), "checkpoint_every_steps": every}
+        )
+        result = train(
+            config,
+            task.upstream.local,
+            task.scratch,
+            device=execution.device,
+            num_threads=execution.num_threads or os.cpu_count(),
+        )
+    except TrainerError as error:
+        raise UserError(f"train: {error}") from error
+    judge = Judge(task.table)
+    bad = np.isin(np.array([uid.hex() for uid in task.table["uid"].to_pylist()]), result.bad)
+    judge.drop(bad, TrainReason.UNDECODABLE)
+    judge.drop(~result.seen, TrainReason.NOT_REACHED)
+    facts = {
+        "config": config.identity(),
+        "metrics": result.metrics,
+        "parameters": result.num_parameters,
+        "samples_seen": result.samples_seen,
+    }
+    return Output(judge.table(), {"safetensors": result.weights, "json": _json(facts)})
+
+
+def _evaluate(task: Task) -> Output:
+    from trainer.evaluate.run import evaluate
+
+    model, sets = task.upstream, task.sides["sets"]
+    assert isinstance(model, Dataset) and isinstance(sets, Files)
+    weights = model.local / model.manifest.parts[0].files["safetensors"].path
+    execution: EvaluateExecution = task.execution
+    results, outcomes = [], []
+    for name, folder in _set_folders(sets).items():
+        found = evaluate(weights, folder, device=execution.device, batch_size=execution.batch_size)
+        results.append(found.summary)
+        rows = found.outcomes
+        outcomes.append(rows.add_column(0, "set", pa.array([name] * rows.num_rows, pa.string())))
+    return Output(pa.concat_tables(outcomes), {"json": _json({"results": results})})
+
+
+def _set_folders(sets: Files) -> dict[str, Path]:
+    """The evaluation sets of an input: every folder with a classnames.txt, by name."""
+    paths = [file.path for file in sets.files]
+    folders = {path.parent.name: path.parent for path in paths if path.name == "classnames.txt"}
+    if not folders:
+        raise UserError(
+            "evaluate: none of its input's files is a classnames.txt; give folders in "
+            "clip-benchmark's webdataset layout (classnames.txt, "
+            "zeroshot_classification_templates.txt, test/*.tar)"
+        )
+    return dict(sorted(folders.items()))
+
+
+def _report(task: Task) -> Output:
+    datasets = {name: side for name, side in task.sides.items() if isinstance(side, Dataset)}
+    made = report.render(
+        task.params.title, datasets, wiring(datasets), _queries(task), _catalogue()
+    )
+    figures = pa.table({"json": [json.dumps(made.summary, sort_keys=True)]})
+    return Output(figures, {"html": made.html.encode(), "json": _json(made.summary)})
+
+
+class ReportParams(Params):
+    """What the report says of itself."""
+
+    title: str = "openwit"
+    """The heading."""
+
+
+def _queries(task: Task) -> tuple[str, ...] | None:
+    queries = task.sides.get("queries")
+    return queries.lines() if isinstance(queries, Files) else None
+
+
+def _catalogue() -> Mapping[str, Stage]:
+    # Imported late: the catalogue is made of the stages below.
+    from jobs.stages import CATALOGUE
+
+    return CATALOGUE
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+STAGES = (
+    Stage(
+        name="train",
+        version=1,
+        summary="Train CLIP's two towers from scratch on the shards",
+        params=TrainParams,
+        shape=Map(_train, whole=True, columns=("uid", "url", "caption")),
+        reasons=TrainReason,
+        execution=TrainExecution,
+        modules=("trainer.train", "trainer.step", "trainer.losses", "trainer.data"),
+    ),
+    Stage(
+        name="evaluate",
+        version=1,
+        summary="Zero-shot classification and retrieval on held-out sets",
+        params=Params,
+        shape=Map(_evaluate, whole=True),
+        reads="train",
+        conserves=False,
+        sides={"sets": "heldout"},
+        execution=EvaluateExecution,
+        modules=("trainer.evaluate.run", "trainer.evaluate.zeroshot", "trainer.evaluate.retrieval"),
+    ),
+    Stage(
+        name="report",
+        version=1,
+        summary="One HTML page and one JSON summary of the whole build",
+        params=ReportParams,
+        shape=Map(_report, whole=True),
+        conserves=False,
+        sees_all=True,
+        modules=("jobs.report", "pipeline.report"),
+    ),
+)

@@ -1,0 +1,126 @@
+"""Inputs as a stage sees them: finished stages and files given by the user, read from a store.
+
+Both are small values that travel to workers; what they read is checked against its digest.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.manifest import FileRef, Manifest, Part
+from pipeline.store import Store
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished stage: its folder in a store."""
+
+    store: Store
+    folder: str
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the stage holds, read once in each process."""
+        return _manifest(self.store.url, self.folder)
+
+    @property
+    def content(self) -> str:
+        """The digest that downstream keys build on."""
+        return self.manifest.content
+
+    @property
+    def local(self) -> Path:
+        """The folder on disk, for readers that map files; FileNotFoundError in a bucket."""
+        path = self.store.local(self.folder)
+        if path is None:
+            raise FileNotFoundError(f"{self.store.url}/{self.folder} is not on a local disk")
+        return path
+
+    def read(self, ref: FileRef) -> memoryview:
+        """A whole file of the stage, after its digest has been checked."""
+        data = self.store.get(f"{self.folder}/{ref.path}")
+        ref.check(data)
+        return data
+
+    def rows(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The kept rows of one part."""
+        return self._parquet(self.manifest.parts[index].files["parquet"], columns)
+
+    def dropped(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The ledger, part by part: the rows' columns and reason, value, threshold, evidence."""
+        for part in self.manifest.parts:
+            if "dropped" in part.files:
+                yield self._parquet(part.files["dropped"], columns)
+
+    def find(self, column: str, value: object) -> tuple[pa.Table | None, pa.Table | None]:
+        """The kept and the dropped rows where `column` equals `value`; None where there are none.
+
+        Reads only the row groups whose statistics admit the value, so it does not check digests.
+        """
+        return self._find("parquet", column, value), self._find("dropped", column, value)
+
+    def _find(self, suffix: str, column: str, value: object) -> pa.Table | None:
+        found = []
+        for part in self.manifest.parts:
+            if suffix not in part.files:
+                continue
+            data = self.store.get(f"{self.folder}/{part.files[suffix].path}")
+            source = pa.BufferReader(pa.py_buffer(data))
+            rows = pq.read_table(source, filters=[(column, "==", value)])
+            if rows.num_rows:
+                found.append(rows)
+        return pa.concat_tables(found) if found else None
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The kept rows of all parts: for small artifacts, not for datasets at scale."""
+        parts = [self.rows(part.index, columns) for part in self.manifest.parts]
+        return pa.concat_tables(parts)
+
+    def ranges(
+        self, part: Part, suffix: str, starts: Sequence[int], sizes: Sequence[int]
+    ) -> list[bytes]:
+        """Byte ranges of a file that stands beside a part (images in a pool)."""
+        path = f"{self.folder}/{part.files[suffix].path}"
+        ends = [start + size for start, size in zip(starts, sizes, strict=True)]
+        return [bytes(found) for found in self.store.get_ranges(path, starts, ends)]
+
+    def _parquet(self, ref: FileRef, columns: Sequence[str] | None) -> pa.Table:
+        names = None if columns is None else list(columns)
+        return pq.read_table(pa.BufferReader(pa.py_buffer(self.read(ref))), columns=names)
+
+
+@lru_cache(maxsize=64)
+def _manifest(url: str, folder: str) -> Manifest:
+    return Manifest.from_json(bytes(Store(url).get(f"{folder}/manifest.json")))
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file that the user gave: where it is, the name it goes by, its digest and size."""
+
+    path: Path
+    name: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Files:
+    """An input of a recipe: files in the order of their names, identified by their content."""
+
+    files: tuple[InputFile, ...]
+    content: str
+
+    def open(self, index: int) -> io.BufferedReader:
+        """One file, for reading."""
+        return self.files[index].path.open("rb")
+
+    def lines(self) -> tuple[str, ...]:
+        """The non-empty lines of all files, in order, without their ends."""
+        texts = (file.path.read_text(encoding="utf-8") for file in self.files)
+        return tuple(line for text in texts for line in text.split("\n") if line)

@@ -1,0 +1,198 @@
+"""Schedulers: who calls the work of a stage, and what happens when a worker dies.
+
+The one place that knows Ray. A scheduler is handed a plain function, a `StageRun` and indices, and
+yields what is done in any order; it keeps nothing that is not on storage, so a run may end
+anywhere.
+"""
+
+import os
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol
+
+from pipeline.errors import StageFailed, UserError
+from pipeline.work import Done, StageRun
+
+Work = Callable[[StageRun, int], Done]
+
+HEDGE_FLOOR_S = 20.0
+"""No partition counts as a straggler sooner than this."""
+
+
+class Scheduler(Protocol):
+    """Calls `work(run, index)` for every index and yields the results in any order."""
+
+    def run(self, work: Work, run: StageRun, indices: Sequence[int]) -> Iterator[Done]:
+        """Do the work; raises StageFailed for work that failed, after what was done is yielded."""
+        ...
+
+    def close(self) -> None:
+        """Let go of workers."""
+        ...
+
+
+class Inline:
+    """Everything in this process, in order: for debugging and for tests."""
+
+    def run(self, work: Work, run: StageRun, indices: Sequence[int]) -> Iterator[Done]:
+        """One after the other."""
+        for index in indices:
+            yield work(run, index)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class OnRay:
+    """Ray tasks behind a bounded window, on an embedded local Ray or a cluster.
+
+    Without an address (argument or RAY_ADDRESS) a local Ray of `workers` cores is started and ended
+    with the run. A task whose worker dies is tried again by Ray; a straggler is hedged.
+    """
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        import ray
+
+        address = address or os.environ.get("RAY_ADDRESS")
+        self._ray = ray
+        self._owned = not ray.is_initialized()
+        if self._owned:
+            _start(ray, address, workers)
+        self.cpus = float(_resources_of(ray).get("CPU", 1))
+
+    def run(self, work: Work, run: StageRun, indices: Sequence[int]) -> Iterator[Done]:
+        """Keep a window of tasks in flight until all indices are done."""
+        ray, execution = self._ray, run.execution
+        if execution.num_cpus > self.cpus:
+            raise UserError(
+                f"execution.{run.stage.name}.num_cpus: {execution.num_cpus:g} cores are asked for, "
+                f"but this Ray has {self.cpus:g}; lower it or use a larger cluster"
+            )
+        remote = ray.remote(_call).options(**_resources(run))
+        window = _Window(execution.hedge_after)
+        # In a list, so that Ray hands over the reference: each worker unpacks the run only once.
+        order = [ray.put(run)]
+        waiting = deque(indices)
+        limit = max(2, int(2 * self.cpus / execution.num_cpus))
+        try:
+            while waiting or window.flying:
+                while waiting and len(window.flying) < limit:
+                    index = waiting.popleft()
+                    window.add(remote.remote(work, order, index), index)
+                if not waiting:
+                    for index in window.stragglers():
+                        window.add(remote.remote(work, order, index), index)
+                yield from self._landed(window)
+        finally:
+            for reference in window.flying:
+                ray.cancel(reference, force=False)
+
+    def _landed(self, window: "_Window") -> Iterator[Done]:
+        ready, _ = self._ray.wait(list(window.flying), num_returns=1, timeout=1.0)
+        for reference in ready:
+            index, first = window.land(reference)
+            try:
+                done: Done = self._ray.get(reference)
+            except self._ray.exceptions.RayTaskError as error:
+                raise error.cause or error from None
+            except self._ray.exceptions.RayError as error:
+                raise StageFailed(_worker_lost(index, error)) from error
+            if first:
+                yield done
+
+    def close(self) -> None:
+        """End the local Ray, or leave the cluster."""
+        if self._owned:
+            self._ray.shutdown()
+
+
+def _call(work: Work, order: list[Any], index: int) -> Done:
+    return work(_unpacked(order[0]), index)
+
+
+@lru_cache(maxsize=2)
+def _unpacked(reference: Any) -> StageRun:
+    import ray
+
+    run: StageRun = ray.get(reference)
+    return run
+
+
+def _resources_of(ray: Any) -> dict[str, float]:
+    found: dict[str, float] = ray.cluster_resources()
+    return found
+
+
+def _start(ray: Any, address: str | None, workers: int | None) -> None:
+    try:
+        ray.init(
+            address=address or "local",
+            num_cpus=None if address else workers,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except ConnectionError as error:
+        raise UserError(f"no Ray answers at {address}: {str(error).splitlines()[0]}") from None
+
+
+def _resources(run: StageRun) -> dict[str, Any]:
+    execution = run.execution
+    options: dict[str, Any] = {
+        "num_cpus": execution.num_cpus,
+        "max_retries": execution.retries,
+        "name": f"openwit:{run.stage.name}",
+    }
+    if execution.num_gpus:
+        options["num_gpus"] = execution.num_gpus
+    if execution.memory_gb:
+        options["memory"] = int(execution.memory_gb * 1e9)
+    return options
+
+
+def _worker_lost(index: int, error: Exception) -> str:
+    return (
+        f"partition {index}: its worker died again and again ({type(error).__name__}); most often "
+        "that is memory: raise execution.<stage>.memory_gb or start fewer workers"
+    )
+
+
+@dataclass
+class _Window:
+    """Tasks in flight, by Ray reference: which index each is for and when it was started."""
+
+    hedge_after: float
+    clock: Callable[[], float] = time.monotonic
+    flying: dict[Any, tuple[int, float]] = field(default_factory=dict)
+    durations: list[float] = field(default_factory=list)
+    landed: set[int] = field(default_factory=set)
+    hedged: set[int] = field(default_factory=set)
+
+    def add(self, reference: Any, index: int) -> None:
+        self.flying[reference] = (index, self.clock())
+
+    def land(self, reference: Any) -> tuple[int, bool]:
+        """The index of a finished task, and whether it is the first attempt to finish."""
+        index, started = self.flying.pop(reference)
+        self.durations.append(self.clock() - started)
+        first = index not in self.landed
+        self.landed.add(index)
+        return index, first
+
+    def stragglers(self) -> list[int]:
+        """Indices in flight for much longer than the others took, each named once."""
+        if not self.durations:
+            return []
+        patience = max(HEDGE_FLOOR_S, self.hedge_after * statistics.median(self.durations))
+        now = self.clock()
+        late = [
+            index
+            for index, started in self.flying.values()
+            if now - started > patience and index not in self.hedged
+        ]
+        self.hedged.update(late)
+        return late

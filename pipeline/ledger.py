@@ -1,0 +1,166 @@
+"""The account of every row: how many each stage took and why, and the life of a single one.
+
+Everything here is read from manifests and ledgers; no stage is run again. Columns are shown by
+their names, whatever they mean.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.dataset import Dataset
+from pipeline.errors import StageFailed, UserError
+from pipeline.parts import LEDGER_FIELDS
+from pipeline.refs import Ref
+from pipeline.store import Store
+
+UID_DIGITS = 32
+
+
+@dataclass(frozen=True)
+class FunnelRow:
+    """One stage of the funnel; shares are of the candidates and of the stage's own input."""
+
+    stage: str
+    rows_in: int
+    rows_kept: int
+    rows_dropped: int
+    share_of_first: float
+    share_of_input: float
+    reasons: Mapping[str, int]
+
+
+def main_line(ref: Ref, store: Store) -> dict[str, Dataset]:
+    """The stages that pass rows on, from the first to the last of a build."""
+    datasets = ref.datasets(store)
+    upstreams = wiring(datasets)
+    line: list[str] = []
+    name = next((name for name in reversed(datasets) if datasets[name].manifest.conserves), None)
+    while name is not None:
+        line.append(name)
+        name = upstreams.get(name)
+    return {name: datasets[name] for name in reversed(line)}
+
+
+def wiring(datasets: Mapping[str, Dataset]) -> dict[str, str]:
+    """Which earlier stage each one took its rows from, as its recorded input digest tells."""
+    upstreams: dict[str, str] = {}
+    makers: dict[str, str] = {}
+    for name, dataset in datasets.items():
+        given = dataset.manifest.inputs.get("upstream", "")
+        if given in makers:
+            upstreams[name] = makers[given]
+        makers[dataset.content] = name
+    return upstreams
+
+
+def funnel(ref: Ref, store: Store) -> list[FunnelRow]:
+    """How many rows every stage was given, kept and dropped, in order.
+
+    Raises StageFailed if the counts do not add up exactly from the first stage to the last.
+    """
+    rows, first, given = [], 0, None
+    for name, dataset in main_line(ref, store).items():
+        manifest = dataset.manifest
+        first = first or manifest.rows_in
+        if given not in (None, manifest.rows_in):
+            raise StageFailed(f"{name}: {given} rows were passed on to it, {manifest.rows_in} seen")
+        given = manifest.rows_kept
+        rows.append(
+            FunnelRow(
+                stage=name,
+                rows_in=manifest.rows_in,
+                rows_kept=manifest.rows_kept,
+                rows_dropped=manifest.rows_dropped,
+                share_of_first=_share(manifest.rows_kept, first),
+                share_of_input=_share(manifest.rows_kept, manifest.rows_in),
+                reasons=manifest.reasons,
+            )
+        )
+    total = sum(row.rows_dropped for row in rows) + (given or 0)
+    if total != first:
+        raise StageFailed(f"{first} rows began, but kept and dropped add up to {total}")
+    return rows
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a stage did with one row: what it changed or added, and its verdict if it dropped it."""
+
+    stage: str
+    kept: bool
+    changes: Mapping[str, object]
+    reason: str | None = None
+    value: float | None = None
+    threshold: float | None = None
+    evidence: str | None = None
+
+
+@dataclass(frozen=True)
+class Life:
+    """The events of one row, in order; the last one tells whether it is still there."""
+
+    uid: str
+    url: str
+    events: Sequence[Event]
+
+
+def why(ref: Ref, store: Store, target: str) -> list[Life]:
+    """The lives of the rows with this uid (32 hex digits) or URL.
+
+    Raises UserError with the closest URLs if there are none.
+    """
+    line = main_line(ref, store)
+    first = next(iter(line.values()), None)
+    if first is None:
+        raise UserError(f"{ref.name} has no finished stage that passes rows on")
+    is_uid = len(target) == UID_DIGITS and set(target) <= set("0123456789abcdef")
+    column, value = ("uid", bytes.fromhex(target)) if is_uid else ("url", target)
+    found = [rows for rows in first.find(column, value) if rows is not None]
+    if not found:
+        raise UserError(
+            f"no candidate of {ref.name} has the {column} {target}{_hint(first, target)}"
+        )
+    uids = sorted({uid for rows in found for uid in rows["uid"].to_pylist()})
+    return [_life(line, uid) for uid in uids]
+
+
+def _hint(first: Dataset, target: str) -> str:
+    needle = target.split("://")[-1].split("#")[0].rstrip("/")
+    tables = [first.table(["url"]), *first.dropped(["url"])]
+    urls = sorted({url for table in tables for url in table["url"].to_pylist() if needle in url})
+    return f"; did you mean {', '.join(urls[:3])}?" if urls and needle else ""
+
+
+def _life(line: Mapping[str, Dataset], uid: bytes) -> Life:
+    """What every stage did with a uid; a row seen several times has several events in a stage."""
+    events: list[Event] = []
+    before: Mapping[str, Any] = {}
+    for name, dataset in line.items():
+        kept, dropped = dataset.find("uid", uid)
+        records = [*_records(dropped), *_records(kept)]
+        for event in (_event(name, before, record) for record in records):
+            if event not in events:
+                events.append(event)
+        before = records[-1] if records else before
+    return Life(uid.hex(), str(before.get("url", "")), events)
+
+
+def _records(rows: pa.Table | None) -> list[dict[str, Any]]:
+    return [] if rows is None else rows.to_pylist()
+
+
+def _event(stage: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Event:
+    verdict = {name: after[name] for name in LEDGER_FIELDS if name in after}
+    changes = {
+        name: value
+        for name, value in after.items()
+        if name not in LEDGER_FIELDS and value is not None and before.get(name) != value
+    }
+    return Event(stage, not verdict, changes, **verdict)

@@ -1,0 +1,45 @@
+"""A model small enough to train in a test, and a run of it."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trainer.config import TrainConfig
+from trainer.models import ModelConfig
+
+MICRO = ModelConfig(
+    embed_dim=8,
+    image_size=16,
+    patch_size=8,
+    vision_width=32,
+    vision_layers=1,
+    vision_heads=2,
+    text_width=8,
+    text_layers=1,
+    text_heads=1,
+    context_length=12,
+)
+RUN_MICRO = f"""
+import sys
+from trainer.models.config import MODELS, ModelConfig
+MODELS["micro"] = ModelConfig(**{asdict(MICRO)})
+from trainer.train import main
+sys.exit(main(sys.argv[1:]))
+"""
+BASE = {
+    "model": "micro",
+    "steps": 30,
+    "batch_size": 16,
+    "lr": 3e-3,
+    "warmup_steps": 5,
+    "log_every": 4,
+    "checkpoint_every_steps": 1000,
+}
+
+
+def config(**changes: Any) -> TrainConfig:
+    return TrainConfig.from_dict({**BASE, **changes})
+
+
+def result_bytes(workdir: Path) -> tuple[bytes, bytes]:
+    return (workdir / "model.safetensors").read_bytes(), (workdir / "model.json").read_bytes()

@@ -1,0 +1,117 @@
+"""One model on one set: a summary that clip-benchmark's tools can read, and every sample's outcome.
+
+The summary says what it depends on: digests of weights, set and templates, and the precision.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from trainer.evaluate import retrieval, zeroshot
+from trainer.evaluate.embed import embed_images, embed_texts
+from trainer.evaluate.intervals import wilson
+from trainer.evaluate.sets import EvalSet, Sample, read_set
+from trainer.files import sha256, to_json
+from trainer.models import CLIP
+from trainer.weights import load_weights
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out: JSON values, and a table with one row a query."""
+
+    summary: dict[str, Any]
+    outcomes: pa.Table
+
+
+def evaluate(
+    weights: Path, set_folder: Path, *, device: str = "cpu", batch_size: int = 256
+) -> Evaluation:
+    """Zero-shot classification or retrieval, as the set asks.
+
+    `weights` is a `.safetensors` file with its `.json` beside it. Raises CheckpointError or
+    DatasetError.
+    """
+    where = torch.device(device)
+    model, record = load_weights(weights, where)
+    given = read_set(set_folder)
+    samples = list(given.samples())
+    image_NE, decoded_N = embed_images(
+        model, (sample.image for sample in samples), batch_size, where
+    )
+    if given.task == "zeroshot_retrieval":
+        table, found = _retrieve(model, samples, image_NE, decoded_N, batch_size, where)
+    else:
+        table, found = _classify(model, given, samples, image_NE, decoded_N, batch_size, where)
+    summary = _summary(given, record, found) | {
+        "n": len(samples),
+        "undecodable": int((~decoded_N).sum()),
+    }
+    if given.task == "zeroshot_classification":
+        summary["metrics"]["mean_per_class_recall"] = zeroshot.mean_per_class_recall(table)
+        summary["chance"] = 1 / len(given.classes)
+    return Evaluation(summary, table)
+
+
+Found = Mapping[str, tuple[int, int]]
+
+
+def _classify(
+    model: CLIP,
+    given: EvalSet,
+    samples: list[Sample],
+    image_NE: torch.Tensor,
+    decoded_N: torch.Tensor,
+    batch_size: int,
+    device: torch.device,
+) -> tuple[pa.Table, Found]:
+    weights_CE = zeroshot.classifier(
+        model, given.classes, given.templates, batch_size=batch_size, device=device
+    )
+    labels = np.array([sample.label for sample in samples], np.int64)
+    keys = [sample.key for sample in samples]
+    table = zeroshot.outcomes(keys, labels, image_NE @ weights_CE.T, decoded_N)
+    counts = zeroshot.hits(table, len(given.classes))
+    return table, {name: (count, len(samples)) for name, count in counts.items()}
+
+
+def _retrieve(
+    model: CLIP,
+    samples: list[Sample],
+    image_NE: torch.Tensor,
+    decoded_N: torch.Tensor,
+    batch_size: int,
+    device: torch.device,
+) -> tuple[pa.Table, Found]:
+    captions = [caption for sample in samples for caption in sample.captions]
+    counts = [len(sample.captions) for sample in samples]
+    owners = np.repeat(np.arange(len(samples)), counts)
+    text_ME = embed_texts(model, captions, batch_size, device)
+    keys = [sample.key for sample in samples]
+    table = retrieval.outcomes(keys, image_NE, text_ME, owners, decoded_N)
+    return table, retrieval.hits(table)
+
+
+def _summary(given: EvalSet, record: Mapping[str, Any], found: Found) -> dict[str, Any]:
+    bounds = {name: wilson(*counts) for name, counts in found.items()}
+    return {
+        "dataset": given.name,
+        "model": record["train"]["model"],
+        "pretrained": record["weights_sha256"][:16],
+        "task": given.task,
+        "language": "en",
+        "metrics": {name: count / max(1, total) for name, (count, total) in found.items()},
+        "ci95": {
+            name: {"low": low, "high": high, "n": found[name][1], "method": "wilson"}
+            for name, (low, high) in bounds.items()
+        },
+        "precision": "fp32",
+        "weights_sha256": record["weights_sha256"],
+        "set_sha256": given.digest(),
+        "templates_sha256": sha256(to_json([list(given.classes), list(given.templates)])),
+    }
