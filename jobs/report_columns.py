@@ -108,7 +108,7 @@ def _picture_sizes(build: Build) -> Markup | None:
     while len(edges) > 2 and edges[-2] > max(every):
         edges.pop()
     heights = [
-        ("decoded or measured", _binned(every, edges)),
+        ("measured", _binned(every, edges)),
         ("kept by the rules", _binned(kept, edges)),
     ]
     bound = dataset.manifest.params.get("min_side")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.report_rows import Build
 from pipeline import charts
@@ -43,7 +44,7 @@ def training_panel(record: Record) -> Panel:
     """Loss, scale and cosines over the steps, and the configuration."""
     metrics = record["metrics"]
     batch = record["config"].get("batch_size")
-    chance = [Rule("knows nothing: ln of the batch", math.log(batch))] if batch else []
+    chance = [Rule("chance: ln(batch size)", math.log(batch))] if batch else []
     plots = [
         charts.lines("Loss", [_over("loss", metrics)], _STEP, Axis("contrastive loss"), chance),
         charts.lines(
@@ -132,8 +133,10 @@ def chance(result: Record, metric: str) -> float | None:
 
 
 def _errors(result: Record, outcomes: pa.Table) -> list[Piece]:
-    rows = [row for row in outcomes.to_pylist() if row["set"] == result["dataset"]]
-    rows = [row for row in rows if row["prediction"] is not None and row["label"] is not None]
+    # clip-benchmark's folders are called wds_ and the name of the set.
+    folders = pa.array([result["dataset"], f"wds_{result['dataset']}"], pa.string())
+    mine = pc.and_(pc.is_in(outcomes["set"], folders), pc.is_valid(outcomes["prediction"]))
+    rows = outcomes.filter(mine).to_pylist()
     if not rows:
         return []
     classes = result.get("classes")

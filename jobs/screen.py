@@ -143,19 +143,18 @@ def stages() -> Iterable[tuple[str, str]]:
 
 def scores(results: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Evaluation results, a line a metric with its interval."""
-    table = _table("set", "task", "metric", ">value", "95 % interval", ">chance", ">x chance", ">n")
+    table = _table("set", "metric", ">value", "95 % interval", ">chance", ">x chance", ">n")
     for result in results:
-        for name, metric in result["metrics"].items():
-            low, high = metric["ci95"]
+        for name, value in result["metrics"].items():
+            bounds = result["ci95"].get(name)
             chance = result.get("chance") if name == "acc1" else None
             table.add_row(
-                result["set"],
-                result["task"],
+                result["dataset"],
                 name,
-                f"{metric['value']:.2%}",
-                f"{low:.2%} to {high:.2%}",
-                "" if chance is None else f"{chance:.3%}",
-                "" if chance is None else f"{metric['value'] / chance:.1f}",
+                f"{value:.2%}",
+                f"{bounds['low']:.2%} to {bounds['high']:.2%}" if bounds else "",
+                f"{chance:.3%}" if chance else "",
+                f"{value / chance:.1f}" if chance else "",
                 f"{result['n']:,}",
             )
     return table

@@ -38,6 +38,8 @@ def share(value: float) -> str:
 
 def number(value: float) -> str:
     """Any number for people: up to 4 digits that matter, never an exponent."""
+    if not math.isfinite(value):
+        return str(value)
     digits = 0 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

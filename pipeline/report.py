@@ -292,19 +292,17 @@ def _named(name: str, stage: str) -> str:
 
 def _details(name: str, dataset: Dataset, stage: Stage | None, upstream: str | None) -> Fold:
     manifest = dataset.manifest
-    params = [
-        (field, json.dumps(value, sort_keys=True, ensure_ascii=False))
+    rows = [
+        ("parameter", field, json.dumps(value, sort_keys=True, ensure_ascii=False))
         for field, value in sorted(manifest.params.items())
     ]
-    inputs = [
-        (f"{side} ({upstream})" if side == "upstream" and upstream else side, digest)
-        for side, digest in sorted(manifest.inputs.items())
-    ]
-    pieces: list[Piece] = [Table(["input", "content"], "lc", inputs)]
-    if params:
-        pieces.insert(0, Table(["parameter", "value"], "lc", params))
-    pieces.append(Table(["ledger"], "c", [[manifest.ledger]]))
-    return Fold(_named(name, manifest.stage), "", stage.summary if stage else "", pieces)
+    for side, content in sorted(manifest.inputs.items()):
+        named = f"{side} ({upstream})" if side == "upstream" and upstream else side
+        rows.append(("input", named, content))
+    rows.append(("ledger", "", manifest.ledger))
+    summary = stage.summary if stage else ""
+    table = Table(["", "name", "value"], "llc", rows)
+    return Fold(_named(name, manifest.stage), "", summary, [table])
 
 
 def size_in_words(size: int) -> str:

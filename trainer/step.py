@@ -16,7 +16,7 @@ from trainer import images
 from trainer.config import TrainConfig
 from trainer.loader import Batch
 from trainer.losses import clip_loss
-from trainer.models import CLIP
+from trainer.models.clip import CLIP
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from trainer.config import TrainConfig, field_help
 from trainer.data import Dataset
 from trainer.errors import CheckpointError, ConfigError, Diverged, Interrupted, TrainerError
 from trainer.loader import Batch, Loader
-from trainer.models import model_config, new_clip
+from trainer.models.config import model_config
+from trainer.models.init import new_clip
 from trainer.step import Metrics, Stepper, moments, restore_moments
 from trainer.weights import save_weights
 
@@ -42,7 +43,7 @@ class TrainResult:
     """A finished run; nothing in it depends on the clock or on how often the run was stopped."""
 
     weights: Path
-    """`model.safetensors`, with `model.json` beside it."""
+    """`model.safetensors`, which says in its header what it is."""
     steps: int
     samples_seen: int
     refused_steps: int
@@ -53,6 +54,7 @@ class TrainResult:
     """Per row of the dataset: was the pair used at least once."""
     bad: tuple[str, ...]
     """Uids, in hex, whose image did not decode."""
+    num_parameters: int
 
 
 def train(
@@ -158,6 +160,7 @@ class _Run:
             metrics=tuple(self.rows),
             seen=self.seen,
             bad=tuple(self.dataset.uid_hex(row) for row in self.bad.tolist()),
+            num_parameters=sum(each.numel() for each in self.stepper.model.parameters()),
         )
 
     def _identity(self) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -74,7 +75,7 @@ def _train(task: Task) -> Output:
     assert isinstance(task.upstream, Dataset) and task.scratch is not None
     execution: TrainExecution = task.execution
     every = execution.checkpoint_every_steps
-    try:
+    with _told("train"):
         config = TrainConfig.from_dict(
             {**task.params.model_dump(), "checkpoint_every_steps": every}
         )
@@ -85,8 +86,6 @@ def _train(task: Task) -> Output:
             device=execution.device,
             num_threads=execution.num_threads or os.cpu_count(),
         )
-    except TrainerError as error:
-        raise UserError(f"train: {error}") from error
     judge = Judge(task.table)
     bad = np.isin(np.array([uid.hex() for uid in task.table["uid"].to_pylist()]), result.bad)
     judge.drop(bad, TrainReason.UNDECODABLE)
@@ -100,6 +99,15 @@ def _train(task: Task) -> Output:
     return Output(judge.table(), {"safetensors": result.weights, "json": _json(facts)})
 
 
+@contextmanager
+def _told(stage: str) -> Iterator[None]:
+    """An error that the trainer has for people, as the engine's."""
+    try:
+        yield
+    except TrainerError as error:
+        raise UserError(f"{stage}: {error}") from error
+
+
 def _evaluate(task: Task) -> Output:
     from trainer.evaluate.run import evaluate
 
@@ -109,11 +117,22 @@ def _evaluate(task: Task) -> Output:
     execution: EvaluateExecution = task.execution
     results, outcomes = [], []
     for name, folder in _set_folders(sets).items():
-        found = evaluate(weights, folder, device=execution.device, batch_size=execution.batch_size)
-        results.append(found.summary)
-        rows = found.outcomes
-        outcomes.append(rows.add_column(0, "set", pa.array([name] * rows.num_rows, pa.string())))
-    return Output(pa.concat_tables(outcomes), {"json": _json({"results": results})})
+        with _told("evaluate"):
+            answers = evaluate(
+                weights, folder, device=execution.device, batch_size=execution.batch_size
+            )
+        for answer in answers:
+            results.append(answer.summary)
+            labels = {"set": name, "task": answer.summary["task"]}
+            outcomes.append(_labelled(answer.outcomes, labels))
+    table = pa.concat_tables(outcomes, promote_options="default")
+    return Output(table, {"json": _json({"results": results})})
+
+
+def _labelled(rows: pa.Table, labels: Mapping[str, str]) -> pa.Table:
+    for place, (name, value) in enumerate(labels.items()):
+        rows = rows.add_column(place, name, pa.array([value] * rows.num_rows, pa.string()))
+    return rows
 
 
 def _set_folders(sets: Files) -> dict[str, Path]:

@@ -194,7 +194,7 @@ def evaluate(task):
     predictions = np.where(np.arange(12) < 9, labels, (labels + 1) % 3)
     outcomes = pa.table(
         {
-            "set": ["animals"] * 12,
+            "set": ["wds_animals"] * 12,
             "sample_id": [f"s{n:02}" for n in range(12)],
             "label": pa.array(labels, pa.int32()),
             "prediction": pa.array(predictions, pa.int32()),

@@ -46,7 +46,14 @@ def test_a_share_is_nothing_or_all_only_where_it_is(value, words):
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(144e6, "144,000,000"), (0.26381, "0.2638"), (-2.5, "-2.5"), (0.00012, "0.00012"), (0, "0")],
+    [
+        (144e6, "144,000,000"),
+        (0.26381, "0.2638"),
+        (-2.5, "-2.5"),
+        (0.00012, "0.00012"),
+        (0, "0"),
+        (float("inf"), "inf"),
+    ],
 )
 def test_numbers_never_have_exponents(value, words):
     assert charts.number(value) == words

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig
-from trainer.models import ModelConfig
+from trainer.models.config import ModelConfig
 
 MICRO = ModelConfig(
     embed_dim=8,
@@ -42,4 +42,4 @@ def config(**changes: Any) -> TrainConfig:
 
 
 def result_bytes(workdir: Path) -> tuple[bytes, bytes]:
-    return (workdir / "model.safetensors").read_bytes(), (workdir / "model.json").read_bytes()
+    return (workdir / "model.safetensors").read_bytes()

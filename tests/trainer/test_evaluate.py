@@ -15,10 +15,12 @@ from torch.nn import functional as F
 
 from trainer import images
 from trainer.errors import DatasetError
-from trainer.evaluate import evaluate, retrieval, zeroshot
+from trainer.evaluate import retrieval, zeroshot
 from trainer.evaluate.intervals import wilson
+from trainer.evaluate.run import evaluate
 from trainer.evaluate.sets import read_set
-from trainer.models import CLIP, new_clip
+from trainer.models.clip import CLIP
+from trainer.models.init import new_clip
 from trainer.tokenizer import encode_batch, pad
 from trainer.train import train
 from trainer.weights import load_weights, save_weights
@@ -72,7 +74,7 @@ def test_zero_shot_is_the_brute_force_formula(tmp_path: Path) -> None:
     samples = [(square(COLOURS[n % 6], 16 + n), str(n % 6)) for n in range(31)]
     folder = write_eval_set(tmp_path / "wds_colours", samples, classes=CLASSES, templates=TEMPLATES)
     weights = model_file(tmp_path)
-    got = evaluate(weights, folder, batch_size=7)
+    [got] = evaluate(weights, folder, batch_size=7)
     with torch.no_grad():
         scores = brute_force_scores(load_weights(weights)[0], samples).numpy()
     labels = np.array([int(label) for _, label in samples])
@@ -100,19 +102,19 @@ def test_a_trained_model_tells_its_colours_apart(micro: None, tmp_path: Path) ->
         pairs[index] = type(pair)(pair.uid, square(COLOURS[index % 6]), caption)
     dataset = write_dataset(tmp_path / "data", pairs)
     run = train(config(steps=150, lr=5e-3), dataset, tmp_path / "run", num_threads=1)
-    got = evaluate(run.weights, class_set(tmp_path / "wds_colours"))
+    [got] = evaluate(run.weights, class_set(tmp_path / "wds_colours"))
     assert got.summary["ci95"]["acc1"]["low"] > 2 * got.summary["chance"]
 
 
 def test_the_summary_says_what_it_depends_on(tmp_path: Path) -> None:
     weights = model_file(tmp_path)
-    first = evaluate(weights, class_set(tmp_path / "wds_colours")).summary
-    again = evaluate(weights, class_set(tmp_path / "copy" / "wds_colours")).summary
+    first = evaluate(weights, class_set(tmp_path / "wds_colours"))[0].summary
+    again = evaluate(weights, class_set(tmp_path / "copy" / "wds_colours"))[0].summary
     assert first == again
     for name in ("dataset", "model", "pretrained", "task", "metrics", "language"):
         assert name in first, f"clip-benchmark writes {name}"
     assert (first["dataset"], first["n"], first["undecodable"]) == ("colours", 30, 0)
-    smaller = evaluate(weights, class_set(tmp_path / "wds_fewer", 29)).summary
+    smaller = evaluate(weights, class_set(tmp_path / "wds_fewer", 29))[0].summary
     assert smaller["set_sha256"] != first["set_sha256"]
     assert smaller["templates_sha256"] == first["templates_sha256"]
 
@@ -121,7 +123,7 @@ def test_an_image_that_does_not_decode_is_counted_and_wrong(tmp_path: Path) -> N
     samples = [(square(COLOURS[n % 6]), str(n % 6)) for n in range(12)]
     samples[4] = (b"damaged", "4")
     folder = write_eval_set(tmp_path / "set", samples, classes=CLASSES, templates=TEMPLATES)
-    got = evaluate(model_file(tmp_path), folder)
+    [got] = evaluate(model_file(tmp_path), folder)
     row = got.outcomes.slice(4, 1).to_pylist()[0]
     assert (row["prediction"], row["correct"], row["margin"]) == (-1, False, None)
     assert got.summary["undecodable"] == 1 and got.summary["n"] == 12
@@ -179,7 +181,7 @@ def test_retrieval_sets_hold_any_number_of_captions(tmp_path: Path) -> None:
         for colour, name in zip(COLOURS, CLASSES, strict=True)
     ]
     samples[2] = (b"damaged", "sky")
-    got = evaluate(model_file(tmp_path), write_eval_set(tmp_path / "wds_r", samples))
+    [got] = evaluate(model_file(tmp_path), write_eval_set(tmp_path / "wds_r", samples))
     assert got.summary["task"] == "zeroshot_retrieval"
     assert got.outcomes["direction"].to_pylist() == ["text"] * 6 + ["image"] * 11
     assert got.summary["ci95"]["image_retrieval_recall@5"]["n"] == 11

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from trainer.errors import ConfigError
-from trainer.models import CLIP, ModelConfig, model_config, new_clip
-from trainer.models.clip import MAX_LOGIT_SCALE
-from trainer.models.config import Activation
+from trainer.models.clip import CLIP, MAX_LOGIT_SCALE
+from trainer.models.config import Activation, ModelConfig, model_config
+from trainer.models.init import new_clip
 from trainer.tokenizer import EOT, SOT, encode_batch, pad
 
 SMALL = ModelConfig(

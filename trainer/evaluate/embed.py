@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer import images
-from trainer.models import CLIP
+from trainer.models.clip import CLIP
 from trainer.tokenizer import encode_batch, pad
 
 T = TypeVar("T")

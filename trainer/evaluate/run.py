@@ -15,9 +15,9 @@ import torch
 from trainer.evaluate import retrieval, zeroshot
 from trainer.evaluate.embed import embed_images, embed_texts
 from trainer.evaluate.intervals import wilson
-from trainer.evaluate.sets import EvalSet, Sample, read_set
+from trainer.evaluate.sets import EvalSet, Sample, Task, read_set
 from trainer.files import sha256, to_json
-from trainer.models import CLIP
+from trainer.models.clip import CLIP
 from trainer.weights import load_weights
 
 
@@ -31,31 +31,28 @@ class Evaluation:
 
 def evaluate(
     weights: Path, set_folder: Path, *, device: str = "cpu", batch_size: int = 256
-) -> Evaluation:
-    """Zero-shot classification or retrieval, as the set asks.
+) -> list[Evaluation]:
+    """Zero-shot classification, retrieval, or both, as the set can be asked; images embedded once.
 
-    `weights` is a `.safetensors` file with its `.json` beside it. Raises CheckpointError or
-    DatasetError.
+    `weights` is a file of `trainer.weights`. Raises CheckpointError or DatasetError.
     """
     where = torch.device(device)
     model, record = load_weights(weights, where)
     given = read_set(set_folder)
     samples = list(given.samples())
-    image_NE, decoded_N = embed_images(
-        model, (sample.image for sample in samples), batch_size, where
-    )
-    if given.task == "zeroshot_retrieval":
-        table, found = _retrieve(model, samples, image_NE, decoded_N, batch_size, where)
-    else:
-        table, found = _classify(model, given, samples, image_NE, decoded_N, batch_size, where)
-    summary = _summary(given, record, found) | {
-        "n": len(samples),
-        "undecodable": int((~decoded_N).sum()),
-    }
-    if given.task == "zeroshot_classification":
-        summary["metrics"]["mean_per_class_recall"] = zeroshot.mean_per_class_recall(table)
-        summary["chance"] = 1 / len(given.classes)
-    return Evaluation(summary, table)
+    images = (sample.image for sample in samples)
+    image_NE, decoded_N = embed_images(model, images, batch_size, where)
+    done = []
+    for task in given.tasks:
+        ask = _retrieve if task == "zeroshot_retrieval" else _classify
+        table, found = ask(model, given, samples, image_NE, decoded_N, batch_size, where)
+        summary = _summary(given, task, record, found)
+        summary |= {"n": len(samples), "undecodable": int((~decoded_N).sum())}
+        if task == "zeroshot_classification":
+            summary["metrics"]["mean_per_class_recall"] = zeroshot.mean_per_class_recall(table)
+            summary["chance"] = 1 / len(given.classes)
+        done.append(Evaluation(summary, table))
+    return done
 
 
 Found = Mapping[str, tuple[int, int]]
@@ -82,6 +79,7 @@ def _classify(
 
 def _retrieve(
     model: CLIP,
+    given: EvalSet,
     samples: list[Sample],
     image_NE: torch.Tensor,
     decoded_N: torch.Tensor,
@@ -97,13 +95,13 @@ def _retrieve(
     return table, retrieval.hits(table)
 
 
-def _summary(given: EvalSet, record: Mapping[str, Any], found: Found) -> dict[str, Any]:
+def _summary(given: EvalSet, task: Task, record: Mapping[str, Any], found: Found) -> dict[str, Any]:
     bounds = {name: wilson(*counts) for name, counts in found.items()}
     return {
         "dataset": given.name,
         "model": record["train"]["model"],
         "pretrained": record["weights_sha256"][:16],
-        "task": given.task,
+        "task": task,
         "language": "en",
         "metrics": {name: count / max(1, total) for name, (count, total) in found.items()},
         "ci95": {

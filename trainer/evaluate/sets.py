@@ -17,11 +17,13 @@ from trainer.errors import DatasetError
 IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
 
 Task = Literal["zeroshot_classification", "zeroshot_retrieval"]
+MEMBERS: dict[Task, str] = {"zeroshot_classification": "cls", "zeroshot_retrieval": "txt"}
+"""What a sample must have beside its image to be asked."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An encoded image with the index of its class, or with its captions."""
+    """An encoded image with the index of its class, its captions, or both."""
 
     key: str
     image: bytes
@@ -31,10 +33,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """A set on disk: what is asked, of which classes, in which words."""
+    """A set on disk: what it can ask, of which classes, in which words."""
 
     folder: Path
-    task: Task
+    tasks: tuple[Task, ...]
     classes: tuple[str, ...]
     templates: tuple[str, ...]
     """Prompts with `{c}` where the class's name goes."""
@@ -56,7 +58,7 @@ class EvalSet:
 
     def digest(self) -> str:
         """SHA-256 over names and bytes of everything that a score depends on, as 64 hex digits."""
-        out = hashlib.sha256(repr((self.task, self.classes, self.templates)).encode())
+        out = hashlib.sha256(repr((self.tasks, self.classes, self.templates)).encode())
         for shard in self.shards:
             with shard.open("rb") as file:
                 out.update(hashlib.file_digest(file, "sha256").digest())
@@ -64,35 +66,50 @@ class EvalSet:
 
     def _sample(self, key: str, members: dict[str, bytes]) -> Sample:
         found = [members[suffix] for suffix in IMAGE_SUFFIXES if suffix in members]
-        wanted = "cls" if self.task == "zeroshot_classification" else "txt"
-        if not found or wanted not in members:
+        wanted = [MEMBERS[task] for task in self.tasks]
+        if not found or not all(member in members for member in wanted):
             raise ValueError(
-                f"sample {key} needs an image and .{wanted}, and has {sorted(members)}"
+                f"sample {key} needs an image and .{' and .'.join(wanted)}, "
+                f"and has {sorted(members)}"
             )
-        text = members[wanted].decode()
-        if self.task == "zeroshot_retrieval":
-            captions = tuple(line.strip() for line in text.splitlines() if line.strip())
+        lines = members.get("txt", b"").decode().splitlines()
+        captions = tuple(line.strip() for line in lines if line.strip())
+        if "zeroshot_classification" not in self.tasks:
             return Sample(key, found[0], captions=captions)
-        label = int(text)
+        label = int(members["cls"])
         if not 0 <= label < len(self.classes):
             raise ValueError(f"sample {key} has class {label} of {len(self.classes)}")
-        return Sample(key, found[0], label=label)
+        return Sample(key, found[0], label, captions)
 
 
 def read_set(folder: Path, split: str = "test") -> EvalSet:
-    """The set in `folder`; DatasetError if it is not in the layout."""
+    """The set in `folder`; DatasetError if it is not in the layout.
+
+    Classes whose first sample also has captions can be asked both ways.
+    """
     kind = _lines(folder / "dataset_type.txt", default=["classification"])[0]
     count = int(_lines(folder / split / "nshards.txt")[0])
     shards = tuple(folder / split / f"{index}.tar" for index in range(count))
     if missing := [shard.name for shard in shards if not shard.exists()]:
         raise DatasetError(f"{folder / split}: nshards.txt says {count}, but {missing} are missing")
     if kind == "retrieval":
-        return EvalSet(folder, "zeroshot_retrieval", (), (), shards)
+        return EvalSet(folder, ("zeroshot_retrieval",), (), (), shards)
     if kind != "classification":
         raise DatasetError(f"{folder}: dataset_type.txt says {kind!r}, which is not evaluated here")
     classes = _lines(folder / "classnames.txt")
     templates = _lines(folder / "zeroshot_classification_templates.txt")
-    return EvalSet(folder, "zeroshot_classification", tuple(classes), tuple(templates), shards)
+    tasks: tuple[Task, ...] = ("zeroshot_classification",)
+    if "txt" in _first(shards):
+        tasks = (*tasks, "zeroshot_retrieval")
+    return EvalSet(folder, tasks, tuple(classes), tuple(templates), shards)
+
+
+def _first(shards: tuple[Path, ...]) -> dict[str, bytes]:
+    """The members of the first sample; what is wrong with a shard is told when it is read."""
+    try:
+        return next((members for shard in shards for _, members in _groups(shard)), {})
+    except (tarfile.TarError, EOFError):
+        return {}
 
 
 def _lines(path: Path, default: list[str] | None = None) -> list[str]:

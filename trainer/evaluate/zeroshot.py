@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer.evaluate.embed import embed_texts
-from trainer.models import CLIP
+from trainer.models.clip import CLIP
 
 Prompts = Sequence[str] | Mapping[str, Sequence[str]]
 

@@ -1,0 +1,96 @@
+"""A small build over a part of the mini-web, in a process that can be killed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parent.parent.parent
+QUICKSTART = ROOT / "jobs" / "quickstart"
+RECIPE = f"""\
+name: small
+inputs:
+  pages: {QUICKSTART}/web/pages-0[0-1].warc.gz
+  queries: {QUICKSTART}/queries.txt
+  heldout: {QUICKSTART}/heldout/**
+stages:
+  extract:
+  captions:
+  language:
+  rules:
+  url-dedup:
+  match:
+  count:
+  balance: {{t: 100}}
+  fetch:
+  image-rules:
+  image-dedup:
+  image-neighbours:
+  near-dedup:
+  shard: {{pairs_per_shard: 200}}
+  train: {{model: ViT-Ti-8-32px, steps: 12, batch_size: 32, warmup_steps: 2, log_every: 4}}
+  evaluate:
+  report:
+execution:
+  train: {{checkpoint_every_steps: 3, num_threads: 1}}
+"""
+
+
+def write_recipe(folder: Path, text: str = RECIPE) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(text)
+    return path
+
+
+def command(recipe: Path, store: Path, address: str, *more: str) -> list[str]:
+    fetch = f"fetch.connect_to={address}"
+    return [
+        sys.executable,
+        "-m",
+        "jobs.build",
+        str(recipe),
+        "--store",
+        str(store),
+        "--exec",
+        fetch,
+        *more,
+    ]
+
+
+def start(arguments: list[str]) -> "subprocess.Popen[str]":
+    """The command in a session of its own, so that the whole of it can be killed."""
+    return subprocess.Popen(
+        arguments,
+        cwd=ROOT,
+        env={**os.environ, "RAY_ADDRESS": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill_tree(process: "subprocess.Popen[str]") -> None:
+    """SIGKILL to the driver and everything it started, Ray's own processes included."""
+    root = psutil.Process(process.pid)
+    tree = [root, *root.children(recursive=True)]
+    for one in tree:
+        one.suspend()
+    tree = {*tree, *root.children(recursive=True)}
+    for one in tree:
+        one.kill()
+    psutil.wait_procs(list(tree), timeout=20)
+    process.communicate()
+
+
+def digests(store: Path) -> dict[str, tuple[str, str]]:
+    """What identifies each stage's result."""
+    folders = json.loads((store / "refs" / "small.json").read_text())["stages"]
+    manifests = {
+        name: json.loads((store / folder / "manifest.json").read_text())
+        for name, folder in folders.items()
+    }
+    return {name: (each["content"], each["ledger"]) for name, each in manifests.items()}
