@@ -23,6 +23,7 @@ from pipeline import plan as plans
 from pipeline.errors import Exit, OpenwitError
 from pipeline.store import Store
 
+PIPE_COLUMNS = 160
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 app = App(
     name="openwit",
@@ -155,9 +156,9 @@ def _print(record: Any, rendered: Callable[[], RenderableType], as_json: bool) -
     if as_json:
         print(json.dumps(record, indent=1, default=_plain))
     else:
-        console = Console()
-        width = None if console.is_terminal else 160
-        console.print(rendered(), width=width, soft_wrap=False, highlight=False)
+        # A pipe has no width of its own; 80 columns would fold every table.
+        console = Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
+        console.print(rendered(), highlight=False)
 
 
 def _plain(value: Any) -> str:
@@ -181,6 +182,11 @@ def _guarded(call: Callable[[], Any]) -> int:
         return Exit.INTERRUPTED
     except BrokenPipeError:
         return Exit.OK
+    except Exception:
+        # Not one of ours for people: a defect, told whole and with its own exit code.
+        traceback.print_exc()
+        print("openwit: this is a defect of openwit; please report the lines above", file=sys.stderr)
+        return Exit.INTERNAL
 
 
 def run_as_command(function: Callable[..., Any]) -> None:

@@ -84,7 +84,7 @@ def evaluation_panel(build: Build, found: Sequence[Record]) -> Panel:
     outcomes = dataset.table() if dataset is not None else pa.table({})
     if "set" in outcomes.column_names and "prediction" in outcomes.column_names:
         for result in found:
-            pieces += _errors(result, outcomes)
+            pieces += _errors(result, outcomes) if "acc1" in result["metrics"] else []
     return Panel("evaluation", "Evaluation", pieces)
 
 

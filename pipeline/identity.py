@@ -5,8 +5,8 @@ Only literal values bear identity. Cores, memory, addresses and paths of stores 
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def source_digest(modules: Iterable[str]) -> str:
     """A digest of the modules' source text: advisory, to report drift, never part of a key."""
     text = hashlib.blake2b(digest_size=8)
     for name in sorted(set(modules)):
-        path = sys.modules[name].__file__
+        spec = find_spec(name)
         text.update(f"{name}\n".encode())
-        text.update(Path(path).read_bytes() if path else b"")
+        text.update(Path(spec.origin).read_bytes() if spec and spec.origin else b"")
     return text.hexdigest()

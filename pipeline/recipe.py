@@ -165,6 +165,8 @@ class _Nodes:
     def add(self, name: str, entry: Mapping[str, Any]) -> None:
         """Add one stage entry."""
         here = ("stages", name)
+        if name in self._inputs:
+            raise self._source.error(here, "an input has the same name; rename one of the two")
         rest = dict(entry)
         used = rest.pop("use", name)
         if used not in self._catalogue:
@@ -210,7 +212,8 @@ class _Nodes:
             if side not in stage.sides:
                 what = f"{stage.name} has no such input; {_allowed(side, sorted(stage.sides))}"
                 raise self._source.error((*here, "from", side), what)
-        seen = {node.name: node.name for node in self.nodes} if stage.sees_all else {}
+        everything = [*sorted(self._inputs), *(node.name for node in self.nodes)]
+        seen = {name: name for name in everything} if stage.sees_all else {}
         chosen = {**seen, **stage.sides, **given}
         return {side: self._known((*here, "from", side), source) for side, source in chosen.items()}
 

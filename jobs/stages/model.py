@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -92,7 +92,7 @@ def _train(task: Task) -> Output:
     judge.drop(~result.seen, TrainReason.NOT_REACHED)
     facts = {
         "config": config.identity(),
-        "metrics": result.metrics,
+        "metrics": [asdict(row) for row in result.metrics],
         "parameters": result.num_parameters,
         "samples_seen": result.samples_seen,
     }

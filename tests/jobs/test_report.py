@@ -32,7 +32,7 @@ from pipeline.stage import KEY, Exchange, Fold, Map, Output, Stage
 from pipeline.store import Store
 
 EVIL = "<script>alert('pwned')</script><img src=http://evil.example/x onerror=alert(1)> dog"
-QUERIES = ("dog", "cat", "red", "unicorn")
+QUERIES = ("dog", "cat", "red", "unicorn", "src=http://evil.example/x")
 COLOURS = {"red": (220, 20, 30), "green": (20, 200, 40), "blue": (30, 40, 210)}
 RECIPE = """
 name: small
@@ -207,7 +207,7 @@ def evaluate(task):
     bound = {"low": 0.4676, "high": 0.9111, "n": 12, "method": "wilson"}
     result = {"dataset": "animals", "task": "zeroshot_classification", "n": 12, "chance": 1 / 3}
     result |= {"metrics": {"acc1": 0.75}, "ci95": {"acc1": bound}, "classes": ["ant", "bee", "cow"]}
-    both = {"dataset": "flickr", "task": "zeroshot_retrieval", "n": 100, "metrics": ways}
+    both = {"dataset": "animals", "task": "zeroshot_retrieval", "n": 100, "metrics": ways}
     both["ci95"] = {name: {"low": 0.40, "high": 0.60, "n": 100} for name in ways}
     return Output(outcomes, {"json": json.dumps({"results": [result, both]}).encode()})
 
@@ -435,7 +435,7 @@ def test_queries_are_counted_again_from_the_rows_that_were_kept(built):
     summary = built.made.summary["queries"]
     assert summary["t"] == 40
     assert summary["head_queries"] == head.sum()
-    assert summary["with_pairs"]["matched"] == (matched > 0).sum() == 3
+    assert summary["with_pairs"]["matched"] == (matched > 0).sum() == 4
     assert summary["head_share"]["matched"] == matched[head].sum() / matched.sum()
     assert summary["head_share"]["balanced"] == balanced[head].sum() / balanced.sum()
     assert balanced.sum() < matched.sum()

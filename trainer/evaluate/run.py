@@ -51,6 +51,7 @@ def evaluate(
         if task == "zeroshot_classification":
             summary["metrics"]["mean_per_class_recall"] = zeroshot.mean_per_class_recall(table)
             summary["chance"] = 1 / len(given.classes)
+            summary["classes"] = list(given.classes)
         done.append(Evaluation(summary, table))
     return done
 
