@@ -72,7 +72,8 @@ def route(url: URL, connect_to: str | None) -> tuple[URL, dict[str, str]]:
         return url, {}
     host, port = end_point(connect_to)
     target = url.with_scheme("http").with_host(host).with_port(port)
-    return target, {"Host": url.host_port_subcomponent or ""}
+    host_header = url.host_port_subcomponent or ""
+    return target, {"Host": host_header, "X-Forwarded-Proto": url.scheme}
 
 
 def _guarded_sockets(connect_to: str | None) -> SocketFactory:

@@ -16,8 +16,9 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from jobs import build, screen
+from jobs import build, report, screen
 from jobs.resolve import find
+from jobs.stages import CATALOGUE
 from pipeline import gc, ledger
 from pipeline import plan as plans
 from pipeline.errors import Exit, OpenwitError
@@ -129,6 +130,40 @@ def why(
     _print(record, lambda: screen.lives(lives, found.ref, datasets), json_)
 
 
+@app.command(name="report")
+def report_page(
+    ref: str | None = None,
+    *,
+    out: Path = Path("report.html"),
+    queries: Path | None = None,
+    store: str | None = None,
+    json_: Json = False,
+) -> None:
+    """Write the page of a build: what was kept, what went and why, with pictures and timings.
+
+    Parameters
+    ----------
+    ref
+        NAME or a recipe; the only build there is by default.
+    out
+        The HTML file to write; it opens from disk and loads nothing.
+    queries
+        The query list, to show queries by their words.
+    store
+        The store to look in; runs/*/store by default.
+    json_
+        Print the summary as JSON.
+    """
+    found = find(ref, store)
+    datasets = found.ref.datasets(found.store)
+    words = tuple(queries.read_text(encoding="utf-8").splitlines()) if queries else None
+    timings = {name: dataset.seconds() for name, dataset in datasets.items()}
+    upstreams = ledger.wiring(datasets)
+    page = report.render(found.ref.name, datasets, upstreams, words, CATALOGUE, timings)
+    out.write_text(page.html, encoding="utf-8")
+    _print(page.summary, lambda: Text(str(out)), json_)
+
+
 @app.command(name="gc")
 def collect(*, store: str, delete: bool = False, json_: Json = False) -> None:
     """List what no name reaches in a store, and delete it if told to.
@@ -185,7 +220,9 @@ def _guarded(call: Callable[[], Any]) -> int:
     except Exception:
         # Not one of ours for people: a defect, told whole and with its own exit code.
         traceback.print_exc()
-        print("openwit: this is a defect of openwit; please report the lines above", file=sys.stderr)
+        print(
+            "openwit: this is a defect of openwit; please report the lines above", file=sys.stderr
+        )
         return Exit.INTERNAL
 
 

@@ -4,6 +4,7 @@ Both are small values that travel to workers; what they read is checked against 
 """
 
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -63,6 +64,12 @@ class Dataset:
         Reads only the row groups whose statistics admit the value, so it does not check digests.
         """
         return self._find("parquet", column, value), self._find("dropped", column, value)
+
+    def seconds(self) -> float:
+        """How long the parts took, summed over workers, as their records tell."""
+        paths = (f"{self.folder}/done/{part.index:05d}.json" for part in self.manifest.parts)
+        records = (json.loads(bytes(self.store.get(path))) for path in paths)
+        return float(sum(record["run"]["seconds"] for record in records))
 
     def _find(self, suffix: str, column: str, value: object) -> pa.Table | None:
         found = []

@@ -24,9 +24,12 @@ HEDGE_FLOOR_S = 20.0
 
 
 class Scheduler(Protocol):
-    """Calls `work(run, index)` for every index and yields the results in any order."""
+    """Calls `work(run, index)` for every index and yields the results in any order.
 
-    def run(self, work: Work, run: StageRun, indices: Sequence[int]) -> Iterator[Done]:
+    It may yield None while nothing is done, so that whoever watches can look around.
+    """
+
+    def run(self, work: Work, run: StageRun, indices: Sequence[int]) -> Iterator[Done | None]:
         """Do the work; raises StageFailed for work that failed, after what was done is yielded."""
         ...
 
@@ -64,7 +67,7 @@ class OnRay:
             _start(ray, address, workers)
         self.cpus = float(_resources_of(ray).get("CPU", 1))
 
-    def run(self, work: Work, run: StageRun, indices: Sequence[int]) -> Iterator[Done]:
+    def run(self, work: Work, run: StageRun, indices: Sequence[int]) -> Iterator[Done | None]:
         """Keep a window of tasks in flight until all indices are done."""
         ray, execution = self._ray, run.execution
         if execution.num_cpus > self.cpus:
@@ -91,8 +94,10 @@ class OnRay:
             for reference in window.flying:
                 ray.cancel(reference, force=False)
 
-    def _landed(self, window: "_Window") -> Iterator[Done]:
+    def _landed(self, window: "_Window") -> Iterator[Done | None]:
         ready, _ = self._ray.wait(list(window.flying), num_returns=1, timeout=1.0)
+        if not ready:
+            yield None
         for reference in ready:
             index, first = window.land(reference)
             try:

@@ -33,6 +33,10 @@ class Progress(Protocol):
         """A piece is committed."""
         ...
 
+    def tell(self, line: str) -> None:
+        """What a long task says of how far it is."""
+        ...
+
     def end(self, step: Step, manifest: Manifest) -> None:
         """The stage is complete."""
         ...
@@ -54,6 +58,9 @@ class Quiet:
     def advance(self, done: Done) -> None:
         """Nothing."""
 
+    def tell(self, line: str) -> None:
+        """Nothing."""
+
     def end(self, step: Step, manifest: Manifest) -> None:
         """Nothing."""
 
@@ -66,12 +73,12 @@ class _Meter:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.stage = ""
+        self.stage = self.said = ""
         self.started = clock()
         self.reset("parts", 0, 0)
 
     def begin(self, stage: str) -> None:
-        self.stage, self.started = stage, self._clock()
+        self.stage, self.said, self.started = stage, "", self._clock()
         self.reset("parts", 0, 0)
 
     def reset(self, kind: str, total: int, done: int) -> None:
@@ -104,6 +111,8 @@ class _Meter:
         if self.reasons:
             reason, count = self.reasons.most_common(1)[0]
             words.append(f"most dropped: {reason} {count:,}")
+        if self.said:
+            words.append(self.said)
         return "  ".join(words)
 
 
@@ -140,8 +149,12 @@ class Lines:
         self._meter.reset(kind, total, done)
 
     def advance(self, done: Done) -> None:
-        """Speak when it has been quiet for a while."""
+        """Count."""
         self._meter.add(done)
+
+    def tell(self, line: str) -> None:
+        """Speak when it has been quiet for a while."""
+        self._meter.said = line
         if self._clock() - self._spoken >= LINES_EVERY_S:
             self._spoken = self._clock()
             self._log.info(self._meter.line())
@@ -180,6 +193,10 @@ class Terminal:
     def advance(self, done: Done) -> None:
         """Count."""
         self._meter.add(done)
+
+    def tell(self, line: str) -> None:
+        """Show it behind the counts."""
+        self._meter.said = line
 
     def end(self, step: Step, manifest: Manifest) -> None:
         """Leave one line for the stage."""

@@ -164,7 +164,9 @@ def _do_rest(
     rest = [index for index in range(total) if index not in committed]
     progress.work("spill" if kind == "spilled" else "parts", total, len(committed))
     for done in scheduler.run(spill if kind == "spilled" else part, run, rest):
-        progress.advance(done)
+        if done is not None:
+            progress.advance(done)
+        progress.tell(run.status())
 
 
 def _manifest(step: Step, run: StageRun, total: int) -> Manifest:

@@ -22,6 +22,10 @@ KEY = "key"
 """The column that an exchange adds while rows travel: fixed_size_binary(16), gone afterwards."""
 
 
+STATUS = "status"
+"""The file of a scratch folder that holds what `Task.tell` said last."""
+
+
 class Execution(BaseModel):
     """How a stage runs. None of it can change a result, so none of it is part of its identity."""
 
@@ -58,6 +62,12 @@ class Task:
     upstream: Side
     sides: Mapping[str, Side]
     scratch: Path | None = None
+
+    def tell(self, line: str) -> None:
+        """Say in one line how far a long task is, for whoever watches the run."""
+        if self.scratch is not None:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            (self.scratch / STATUS).write_text(line, encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -119,8 +129,8 @@ class Stage:
     `reads` is "rows" for a stage that takes the rows of the stage before it, or the name of the
     input or stage that it takes by default. `conserves` promises its input's rows back, each with
     a verdict. `sides` names further inputs and where each comes from by default; `sees_all` adds
-    every earlier stage of the recipe. `modules` are those whose source makes up the stage, watched
-    for drift.
+    every input and earlier stage of the recipe. `modules` are those whose source makes up the
+    stage, watched for drift.
     """
 
     name: str

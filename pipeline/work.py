@@ -24,6 +24,7 @@ from pipeline.manifest import DamagedPart, Part
 from pipeline.parts import PartWriter, Split, parquet_bytes, part_record, split
 from pipeline.stage import (
     KEY,
+    STATUS,
     Exchange,
     Execution,
     Fold,
@@ -60,6 +61,14 @@ class StageRun:
     def index(self) -> SpillIndex:
         """Where its spills are listed."""
         return SpillIndex(self.store, self.folder)
+
+    def status(self) -> str:
+        """What a long task said last of how far it is; empty if it says nothing."""
+        path = self.store.local(f"{self.folder}/scratch/{STATUS}")
+        try:
+            return path.read_text(encoding="utf-8") if path else ""
+        except FileNotFoundError:
+            return ""
 
     def task(self, index: int, table: pa.Table) -> Task:
         """The stage function's view of one partition."""

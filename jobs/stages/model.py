@@ -2,11 +2,12 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,9 @@ from pipeline.ledger import wiring
 from pipeline.stage import Execution, Map, Output, Stage, Task
 from trainer.config import TrainConfig, field_docs
 from trainer.errors import TrainerError
+
+if TYPE_CHECKING:
+    from trainer.step import Metrics
 
 NOT_IDENTITY = ("checkpoint_every_steps",)
 
@@ -70,7 +74,10 @@ TrainParams = _params()
 
 
 def _train(task: Task) -> Output:
-    from trainer.train import train  # torch takes seconds to import, and most commands need none
+    # Before torch is loaded: threads that spin while they wait are several times slower than ones
+    # that sleep as soon as anything else wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from trainer.train import train  # takes seconds to import, and most commands need none
 
     assert isinstance(task.upstream, Dataset) and task.scratch is not None
     execution: TrainExecution = task.execution
@@ -85,6 +92,7 @@ def _train(task: Task) -> Output:
             task.scratch,
             device=execution.device,
             num_threads=execution.num_threads or os.cpu_count(),
+            progress=_Teller(task, config.steps),
         )
     judge = Judge(task.table)
     bad = np.isin(np.array([uid.hex() for uid in task.table["uid"].to_pylist()]), result.bad)
@@ -97,6 +105,21 @@ def _train(task: Task) -> Output:
         "samples_seen": result.samples_seen,
     }
     return Output(judge.table(), {"safetensors": result.weights, "json": _json(facts)})
+
+
+class _Teller:
+    """Tells steps, loss and time left as training goes."""
+
+    def __init__(self, task: Task, steps: int) -> None:
+        self._task, self._steps = task, steps
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, row: "Metrics") -> None:
+        now = time.monotonic()
+        self._first = self._first or (row.step, now)
+        done, since = row.step - self._first[0], now - self._first[1]
+        left = f", {since / done * (self._steps - row.step):,.0f} s left" if done else ""
+        self._task.tell(f"step {row.step:,}/{self._steps:,}, loss {row.loss:.3f}{left}")
 
 
 @contextmanager

@@ -1,0 +1,41 @@
+"""Many builds, each killed once at a random moment of its life and run again from what is left."""
+
+import random
+import subprocess
+
+import pytest
+
+from jobs.quickstart.serve import ReplayServer
+from tests.jobs.small import command, digests, kill_tree, start, write_recipe
+
+pytestmark = pytest.mark.chaos
+TRIALS = 30
+
+
+@pytest.fixture(scope="module")
+def web():
+    with ReplayServer() as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, web):
+    folder = tmp_path_factory.mktemp("expected")
+    process = start(command(write_recipe(folder), folder / "store", web, "--inline"))
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return digests(folder / "store")
+
+
+@pytest.mark.parametrize("trial", range(TRIALS))
+def test_a_build_killed_once_comes_to_the_same(tmp_path, web, expected, trial):
+    recipe, store = write_recipe(tmp_path), tmp_path / "store"
+    process = start(command(recipe, store, web, "--workers", "2"))
+    try:
+        process.wait(timeout=random.Random(trial).uniform(1.0, 20.0))
+    except subprocess.TimeoutExpired:
+        kill_tree(process)
+    again = start(command(recipe, store, web, "--workers", "2"))
+    _, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert digests(store) == expected

@@ -1,0 +1,105 @@
+"""A build submitted with `ray job submit --working-dir .` to a Ray head of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.quickstart.serve import ReplayServer
+from tests.jobs.small import ROOT, digests, kill_tree, write_recipe
+
+TEXT_STAGES = "near-dedup"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def head(tmp_path_factory):
+    """A Ray head on loopback: the address of its dashboard and the environment of its clients."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "RAY_AUTH_MODE": "token",
+        "RAY_ADDRESS": "",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+    }
+    subprocess.run(
+        ["ray", "get-auth-token", "--generate"], env=environment, check=True, capture_output=True
+    )
+    port = _free_port()
+    arguments = ["ray", "start", "--head", "--block", "--num-cpus=2", f"--port={_free_port()}"]
+    arguments += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
+    arguments += [f"--dashboard-port={port}", "--disable-usage-stats"]
+    process = subprocess.Popen(
+        arguments,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    _wait_for(address)
+    yield address, environment
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        kill_tree(process)
+
+
+def _wait_for(address: str, seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        try:
+            urllib.request.urlopen(f"{address}/api/version", timeout=2)
+            return
+        except urllib.error.HTTPError:
+            return  # it answers; it only wants a token
+        except OSError:
+            time.sleep(0.5)
+    raise TimeoutError(f"no Ray head at {address} after {seconds} s")
+
+
+def test_a_submitted_job_builds_what_a_local_run_builds(head, tmp_path):
+    address, environment = head
+    recipe, store = write_recipe(tmp_path), tmp_path / "store"
+    with ReplayServer() as web:
+        build = ["python", "-m", "jobs.build", str(recipe), "--store", str(store)]
+        build += ["--exec", f"fetch.connect_to={web.address}", "--until", TEXT_STAGES]
+        submitted = subprocess.run(
+            ["ray", "job", "submit", "--address", address, "--working-dir", ".", "--", *build],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert submitted.returncode == 0, submitted.stdout[-3000:] + submitted.stderr[-3000:]
+        here = [sys.executable, *build[1:]]
+        here[here.index(str(store))] = str(tmp_path / "local")
+        local = subprocess.run([*here, "--inline"], cwd=ROOT, capture_output=True, check=False)
+    assert local.returncode == 0, local.stderr
+    assert digests(store) == digests(tmp_path / "local")
+    assert not [p for p in psutil.process_iter() if str(store) in " ".join(_words(p))]
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
