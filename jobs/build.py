@@ -19,7 +19,7 @@ from jobs.stages import CATALOGUE
 from pipeline import recipe as recipes
 from pipeline.errors import Exit, Interrupted, RecipeError, UserError
 from pipeline.execute import Inline, OnRay, Scheduler
-from pipeline.progress import Lines, Progress, Quiet, Terminal
+from pipeline.progress import Lines, Progress, Terminal
 from pipeline.recipe import Recipe
 from pipeline.run import Build, build, summary
 from pipeline.stage import Side
@@ -137,7 +137,7 @@ def report_losses(made: Build) -> int:
 def choose_progress(quiet: bool) -> Progress:
     """Live in a terminal, plain lines elsewhere, nothing if `quiet`."""
     if quiet:
-        return Quiet()
+        return Progress()
     console = Console(stderr=True)
     if console.is_terminal:
         return Terminal(console)

@@ -4,7 +4,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -18,54 +17,26 @@ LINES_EVERY_S = 5.0
 Clock = Callable[[], float]
 
 
-class Progress(Protocol):
-    """Told of what happens, in order: begin a stage, its work and each piece of it, end it."""
+class Progress:
+    """Told of what happens, in order; says nothing itself."""
 
     def begin(self, step: Step) -> None:
         """A stage is about to run or to be reused."""
-        ...
 
     def work(self, kind: str, total: int, done: int) -> None:
         """A round of `total` pieces starts, `done` of them committed before."""
-        ...
 
     def advance(self, done: Done) -> None:
         """A piece is committed."""
-        ...
 
     def tell(self, line: str) -> None:
         """What a long task says of how far it is."""
-        ...
 
     def end(self, step: Step, manifest: Manifest) -> None:
         """The stage is complete."""
-        ...
 
     def close(self) -> None:
         """Nothing more will happen: leave the screen as it should stay."""
-        ...
-
-
-class Quiet:
-    """Says nothing."""
-
-    def begin(self, step: Step) -> None:
-        """Nothing."""
-
-    def work(self, kind: str, total: int, done: int) -> None:
-        """Nothing."""
-
-    def advance(self, done: Done) -> None:
-        """Nothing."""
-
-    def tell(self, line: str) -> None:
-        """Nothing."""
-
-    def end(self, step: Step, manifest: Manifest) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
 
 
 class _Meter:
@@ -131,7 +102,7 @@ def finished_line(step: Step, manifest: Manifest, seconds: float) -> str:
     return "  ".join(words)
 
 
-class Lines:
+class Lines(Progress):
     """Plain log lines: at the end of each stage, and every few seconds in a long one."""
 
     def __init__(self, log: logging.Logger, clock: Clock = time.monotonic) -> None:
@@ -163,11 +134,8 @@ class Lines:
         """One line for the stage."""
         self._log.info(finished_line(step, manifest, self._meter.seconds))
 
-    def close(self) -> None:
-        """Lines stay as they are."""
 
-
-class Terminal:
+class Terminal(Progress):
     """A live line for the stage at hand above which finished stages stay."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:

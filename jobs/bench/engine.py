@@ -25,7 +25,7 @@ from jobs.bench.table import Row, against, bounded, interleaved, seconds
 from pipeline.dataset import Dataset, Files
 from pipeline.execute import OnRay
 from pipeline.inputs import resolve
-from pipeline.progress import Quiet
+from pipeline.progress import Progress
 from pipeline.recipe import Node, Recipe
 from pipeline.run import build
 from pipeline.stage import KEY, Exchange, Execution, Map, Output, Stage, Task
@@ -198,7 +198,7 @@ def _filtered(table: pa.Table) -> pa.Table:
 def _run(stage: Stage, given: dict[str, Files | Dataset], store: Store, ray: OnRay) -> Dataset:
     node = Node(stage.name, stage, Params(), Execution(), "in", {})
     recipe = Recipe("bench", Path(), store.url, {}, (node,))
-    return build(recipe, store, ray, Quiet(), given=given).finished[stage.name]
+    return build(recipe, store, ray, Progress(), given=given).finished[stage.name]
 
 
 def _files(source: Path, store: Store) -> Files:

@@ -26,7 +26,7 @@ from jobs.report_rows import draw
 from pipeline import ledger, recipe, refs
 from pipeline.exchange import sort_by_uid
 from pipeline.execute import Inline
-from pipeline.progress import Quiet
+from pipeline.progress import Progress
 from pipeline.run import build
 from pipeline.stage import KEY, Exchange, Fold, Map, Output, Stage
 from pipeline.store import Store
@@ -302,7 +302,7 @@ def made_in(folder: Path, stages: str = RECIPE) -> Built:
     (folder / "pages-1.json").write_text(json.dumps(list(range(200, 420))))
     (folder / "small.yaml").write_text(stages)
     store = Store(str(folder / "store"))
-    build(recipe.load(folder / "small.yaml", CATALOGUE), store, Inline(), Quiet())
+    build(recipe.load(folder / "small.yaml", CATALOGUE), store, Inline(), Progress())
     ref = refs.read(store, "small")
     assert ref is not None
     datasets = ref.datasets(store)

@@ -16,7 +16,7 @@ from curation.verdict import Judge, Reason
 from pipeline.dataset import Dataset, Files
 from pipeline.exchange import sort_by_uid
 from pipeline.execute import Scheduler
-from pipeline.progress import Quiet
+from pipeline.progress import Progress
 from pipeline.recipe import load
 from pipeline.run import Build, build
 from pipeline.stage import KEY, Exchange, Fold, Map, Output, Stage, Task
@@ -155,7 +155,7 @@ def write_recipe(folder: Path, text: str = RECIPE, seeds: int = 5) -> Path:
 
 
 def build_toy(path: Path, store: Store, scheduler: Scheduler, until: str | None = None) -> Build:
-    return build(load(path, CATALOGUE), store, scheduler, Quiet(), until)
+    return build(load(path, CATALOGUE), store, scheduler, Progress(), until)
 
 
 def contents(made: Build) -> dict[str, tuple[str, str]]:
