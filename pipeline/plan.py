@@ -63,7 +63,7 @@ class Planner:
             **(given or {}),
         }
         self.finished: dict[str, Dataset] = {}
-        self._before = refs.read(store, recipe.name)
+        self._before = list(refs.history(store, recipe.name))
 
     def side(self, source: str) -> Side | None:
         """A finished stage or input by name, None while the stage is not finished."""
@@ -117,12 +117,14 @@ class Planner:
         return Action.INPUT_CHANGED, ", ".join(sources[name] for name in changed)
 
     def _previous(self, node: Node) -> Manifest | None:
-        if self._before is None or node.name not in self._before.folders:
-            return None
-        try:
-            return self._before.dataset(self.store, node.name).manifest
-        except FileNotFoundError:
-            return None
+        """The newest result that this build had for a stage and the store still has."""
+        for ref in self._before:
+            if node.name in ref.folders:
+                try:
+                    return ref.dataset(self.store, node.name).manifest
+                except FileNotFoundError:
+                    continue
+        return None
 
 
 def make(recipe: Recipe, store: Store) -> list[Step]:

@@ -5,13 +5,16 @@ name; what it pointed to before stays in the store, and in the log, until `gc`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.store import Store
+
+HISTORY = 100
+"""Moves that `history` looks back over."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ def read(store: Store, name: str) -> Ref | None:
     except FileNotFoundError:
         return None
     return Ref(name, record["stages"])
+
+
+def history(store: Store, name: str) -> Iterator[Ref]:
+    """What a name pointed to, newest first, as far back as anybody will ask."""
+    for path in reversed(store.paths(f"refs/{name}.log")[-HISTORY:]):
+        yield Ref(name, json.loads(bytes(store.get(path)))["stages"])
 
 
 def names(store: Store) -> list[str]:

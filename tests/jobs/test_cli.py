@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.stages import CATALOGUE
+from tests.disk import small_disk
 from tests.jobs.small import QUICKSTART, ROOT
 
 TEXT_RECIPE = f"""\
@@ -184,6 +186,22 @@ def test_nul_bytes_in_a_caption_are_repaired_and_an_absurd_url_is_a_verdict(tmp_
     )
 
 
+@pytest.mark.parametrize("how", ["--inline", "--workers=2"])
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, how):
+    with small_disk(tmp_path / "small", "600k") as small:
+        (tmp_path / "pages.warc.gz").write_bytes((QUICKSTART / "web/pages-03.warc.gz").read_bytes())
+        (tmp_path / "text.yaml").write_text(TEXT_RECIPE)
+        arguments = ("run", tmp_path / "text.yaml", "--store", small / "store", how)
+        full = openwit(*arguments)
+        assert full.returncode == 1
+        assert "the disk is full; free some space and run the same command again" in one_line(full)
+        assert [p for p in small.glob("store/*/*/done/*")], "what was committed stays"
+        subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
+        again = openwit(*arguments)
+        assert again.returncode == 0, again.stderr
+        assert "extract" in again.stderr and "reused" in again.stderr
+
+
 def test_plan_show_funnel_and_why_agree(built):
     recipe, store, summary = built
     plan = json.loads(openwit("plan", recipe, "--store", store, "--json").stdout)
@@ -230,12 +248,11 @@ def test_the_report_is_written_where_it_is_asked_for(built, tmp_path):
     _, store, summary = built
     page = tmp_path / "page.html"
     words = QUICKSTART / "queries.txt"
-    done = openwit(
-        "report", "text", "--store", store, "--out", page, "--queries", words, "--json"
-    )
+    done = openwit("report", "text", "--store", store, "--out", page, "--queries", words, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["candidates"] == summary["stages"]["extract"]["rows_in"]
-    assert "<script" not in page.read_text() and "boilerplate" in page.read_text()
+    assert "<script" not in page.read_text()
+    assert CATALOGUE["captions"].label("boilerplate") in page.read_text()
 
 
 def test_gc_lists_and_deletes(built, tmp_path):

@@ -106,6 +106,18 @@ def test_a_plan_says_why(tmp_path, store):
     assert _reasons(path, store)["numbers"] == ("input changed", "seeds")
 
 
+def test_a_plan_remembers_what_a_changed_run_was_killed_before(tmp_path, store):
+    path = write_recipe(tmp_path)
+    build_toy(path, store, Inline())
+    write_recipe(tmp_path, RECIPE.replace("rows: 300", "rows: 200"))
+    with pytest.raises(Killed):
+        build_toy(path, store, Chaotic(3, lives=7))
+    write_recipe(tmp_path, RECIPE.replace("divisor: 3", "divisor: 5"))
+    reasons = _reasons(path, store)
+    assert reasons["numbers"] == ("reused", "")
+    assert reasons["divide"] == ("params changed", "divisor 3\N{RIGHTWARDS ARROW}5")
+
+
 def test_a_changed_execution_changes_nothing(tmp_path, store):
     path = write_recipe(tmp_path)
     build_toy(path, store, Inline())
