@@ -41,6 +41,8 @@ class TrainConfig:
     """Least share of the area that a random square crop keeps; 1 turns cropping off."""
     flip: bool = False
     """Mirror half of the images; off because mirrored writing says something else."""
+    colour_jitter: float = 0.0
+    """Largest change of brightness, contrast and saturation, as a share; 0 turns it off."""
     precision: Precision = "fp32"
     """bf16 runs the towers under autocast; parameters, logits and moments stay float32."""
     seed: int = 0
@@ -60,6 +62,8 @@ class TrainConfig:
             _at_least(name, getattr(self, name), 0)
         if not 0 < self.crop_scale_min <= 1:
             raise ConfigError(f"crop_scale_min: {self.crop_scale_min} is not in (0, 1]")
+        if not 0 <= self.colour_jitter < 1:
+            raise ConfigError(f"colour_jitter: {self.colour_jitter} is not in [0, 1)")
         if self.precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision: {self.precision!r} is neither 'fp32' nor 'bf16'")
 

@@ -20,6 +20,7 @@ except ImportError:
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+LUMA = (0.299, 0.587, 0.114)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -80,6 +81,24 @@ def random_crop(
     pixels_BCSS = pixels_BSSC.permute(0, 3, 1, 2).float()
     out = F.grid_sample(pixels_BCSS, grid, padding_mode="border", align_corners=False)
     return out.permute(0, 2, 3, 1)
+
+
+def colour_jitter(pixels_BSSC: Tensor, draws: Tensor, strength: float) -> Tensor:
+    """Brightness, contrast and saturation of each image times a factor in 1 +- `strength`.
+
+    `draws` are uniform numbers (B, 3), one a factor. [0, 255] in, float32 in [0, 255] out.
+    """
+    factors = 1 + strength * (2 * draws[:, :, None, None, None] - 1)
+    brightness, contrast, saturation = factors.unbind(1)
+    out = pixels_BSSC.float() * brightness
+    out = torch.lerp(_gray(out).mean((1, 2, 3), keepdim=True), out, contrast)
+    return torch.lerp(_gray(out), out, saturation).clamp(0, 255)
+
+
+def _gray(pixels_BSSC: Tensor) -> Tensor:
+    """Luma (ITU-R BT.601), (B, S, S, 1)."""
+    weights = torch.tensor(LUMA, device=pixels_BSSC.device)
+    return (pixels_BSSC * weights).sum(-1, keepdim=True)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -20,7 +20,7 @@ from trainer.models.config import model_config
 from trainer.tokenizer import pad
 
 CACHE_BYTES = 1 << 30
-NUM_DRAWS = 4
+NUM_DRAWS = 7
 
 UNKNOWN, GOOD, BAD = 0, 1, 2
 

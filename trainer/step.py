@@ -107,16 +107,18 @@ class Stepper:
         return Metrics(step + 1, value, factor, positive, margin, length, rate)
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        pixels = self._to_device(batch.pixels)
+        pixels, draws = self._to_device(batch.pixels), self._to_device(batch.draws)
         config = self.config
         if config.crop_scale_min < 1 or config.flip:
             pixels = images.random_crop(
                 pixels,
-                self._to_device(batch.draws),
+                draws[:, :4],
                 side=self.model.config.image_size,
                 scale_min=config.crop_scale_min,
                 flip=config.flip,
             )
+        if config.colour_jitter:
+            pixels = images.colour_jitter(pixels, draws[:, 4:7], config.colour_jitter)
         return images.normalise(pixels), self._to_device(batch.tokens)
 
     def _to_device(self, array: np.ndarray) -> Tensor:

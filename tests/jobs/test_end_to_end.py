@@ -1,12 +1,13 @@
 """The whole graph on a part of the mini-web: the same bytes, whatever happens on the way."""
 
 import json
+import os
 import random
+import signal
 import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from jobs.quickstart.serve import ReplayServer
@@ -100,13 +101,14 @@ def _committed(store: Path) -> dict[str, int]:
     return found
 
 
-def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path, web, unbroken):
+@pytest.mark.parametrize("how", ["--inline", "--workers=2"])
+def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path, web, unbroken, how):
     recipe, expected_store, _ = unbroken
-    arguments = command(recipe, tmp_path / "store", web, "--inline")
+    arguments = command(recipe, tmp_path / "store", web, how)
     process = start(arguments)
     while not list(tmp_path.glob("store/*/*/done/*.json")):
         time.sleep(0.05)
-    psutil.Process(process.pid).send_signal(2)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its processes
     _, errors = process.communicate()
     assert process.returncode == 130
     assert "openwit: stopped; everything committed stays" in errors and "Traceback" not in errors

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from trainer import images
 
@@ -97,6 +97,19 @@ def test_a_crop_of_everything_is_the_image_and_a_mirror_mirrors() -> None:
     for draws, expected in ((whole, pixels), (mirrored, pixels.flip(2))):
         out = images.random_crop(pixels, draws, side=16, scale_min=1.0, flip=True)
         torch.testing.assert_close(out, expected.float(), atol=1e-2, rtol=0)
+
+
+def test_jitter_of_nothing_is_nothing_and_its_factors_are_what_they_say() -> None:
+    pixels = torch.from_numpy(np.array(picture(16, 16)))[None]
+    middle = torch.full((1, 3), 0.5)
+    torch.testing.assert_close(images.colour_jitter(pixels, middle, 0.5), pixels.float())
+    darker = images.colour_jitter(pixels, torch.tensor([[0.0, 0.5, 0.5]]), 0.5)
+    torch.testing.assert_close(darker, pixels * 0.5)
+    oracle = ImageEnhance.Color(picture(16, 16)).enhance(0.5)
+    greyer = images.colour_jitter(pixels, torch.tensor([[0.5, 0.5, 0.0]]), 0.5)
+    torch.testing.assert_close(
+        greyer[0], torch.from_numpy(np.array(oracle)).float(), atol=1.5, rtol=0
+    )
 
 
 def test_a_crop_lies_where_its_draws_say() -> None:

@@ -77,7 +77,9 @@ def test_a_run_whose_loss_is_not_finite_stops_with_its_weights_unharmed(
     assert all(torch.equal(saved.model[name], first[name]) for name in first)
 
 
-@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"pos_reg": 0.3}, {"flip": True}])
+@pytest.mark.parametrize(
+    "changes", [{"precision": "bf16"}, {"pos_reg": 0.3}, {"flip": True}, {"colour_jitter": 0.4}]
+)
 def test_options_change_the_result_and_stay_finite(
     squares: Squares, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
