@@ -11,9 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.manifest import FileRef, Manifest, Part
+from pipeline.manifest import FileRef, Manifest, Part, parquet_table
 from pipeline.store import Store
 
 
@@ -77,8 +78,7 @@ class Dataset:
             if suffix not in part.files:
                 continue
             data = self.store.get(f"{self.folder}/{part.files[suffix].path}")
-            source = pa.BufferReader(pa.py_buffer(data))
-            rows = pq.read_table(source, filters=[(column, "==", value)])
+            rows = _matching(pq.ParquetFile(pa.BufferReader(pa.py_buffer(data))), column, value)
             if rows.num_rows:
                 found.append(rows)
         return pa.concat_tables(found) if found else None
@@ -97,8 +97,26 @@ class Dataset:
         return [bytes(found) for found in self.store.get_ranges(path, starts, ends)]
 
     def _parquet(self, ref: FileRef, columns: Sequence[str] | None) -> pa.Table:
-        names = None if columns is None else list(columns)
-        return pq.read_table(pa.BufferReader(pa.py_buffer(self.read(ref))), columns=names)
+        return parquet_table(self.read(ref), None if columns is None else list(columns))
+
+
+def _matching(file: pq.ParquetFile, column: str, value: object) -> pa.Table:
+    """The rows of a file where `column` equals `value`, from row groups that can hold it."""
+    groups = [
+        group
+        for group in range(file.num_row_groups)
+        if _admits(file.metadata.row_group(group), column, value)
+    ]
+    rows = file.read_row_groups(groups, use_threads=False)
+    return rows.filter(pc.equal(rows[column], pa.scalar(value, rows.schema.field(column).type)))
+
+
+def _admits(group: pq.RowGroupMetaData, column: str, value: object) -> bool:
+    columns = (group.column(number) for number in range(group.num_columns))
+    bounds = next(chunk.statistics for chunk in columns if chunk.path_in_schema == column)
+    if bounds is None or not bounds.has_min_max:
+        return True
+    return bool(bounds.min <= value <= bounds.max)
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,7 @@ from pipeline.refs import Ref
 from pipeline.store import Store
 
 UID_DIGITS = 32
+LONG_URL = 1_000
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,24 @@ def why(ref: Ref, store: Store, target: str) -> list[Life]:
     is_uid = len(target) == UID_DIGITS and set(target) <= set("0123456789abcdef")
     column, value = ("uid", bytes.fromhex(target)) if is_uid else ("url", target)
     found = [rows for rows in first.find(column, value) if rows is not None]
+    if not found and len(target) > LONG_URL:
+        found = _cut_short(first, target)
     if not found:
         raise UserError(
             f"no candidate of {ref.name} has the {column} {target}{_hint(first, target)}"
         )
     uids = sorted({uid for rows in found for uid in rows["uid"].to_pylist()})
     return [_life(line, uid) for uid in uids]
+
+
+def _cut_short(first: Dataset, target: str) -> list[pa.Table]:
+    """The dropped rows whose URL is the beginning of the target: absurd ones are cut when kept."""
+    found = []
+    for rows in first.dropped():
+        mine = [len(url) > LONG_URL and target.startswith(url) for url in rows["url"].to_pylist()]
+        if any(mine):
+            found.append(rows.filter(pa.array(mine)))
+    return found
 
 
 def _hint(first: Dataset, target: str) -> str:

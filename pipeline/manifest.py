@@ -122,4 +122,14 @@ def read_table(folder: str | Path, ref: FileRef, columns: list[str] | None = Non
     """The rows of one Parquet file, after its digest has been checked."""
     data = (Path(folder) / ref.path).read_bytes()
     ref.check(data)
-    return pq.read_table(pa.BufferReader(data), columns=columns)
+    return parquet_table(data, columns)
+
+
+def parquet_table(data: bytes | memoryview, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a Parquet file held in memory.
+
+    Read by this thread alone: `pq.read_table` hands the buffer to helpers, and one that lets go of
+    it while the interpreter shuts down aborts the process.
+    """
+    file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), page_checksum_verification=True)
+    return file.read(columns=columns, use_threads=False)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,13 @@ def rows(tmp_path: Path, *which: str) -> dict[str, int]:
     }
 
 
+def why(target: str, store: Path) -> list[dict[str, Any]]:
+    done = openwit("why", target, "--ref", "text", "--store", store, "--json")
+    assert done.returncode == 0, done.stderr
+    lives: list[dict[str, Any]] = json.loads(done.stdout)
+    return lives
+
+
 GOOD = b'<img src="/cat.png" alt="A small cat icon">'
 
 
@@ -127,11 +135,7 @@ def test_a_truncated_gzip_keeps_what_came_before_and_ends_with_2(tmp_path):
     line = one_line(done)
     assert "extract: 1 of 2 rows lost to damage (warc_truncated 1), over the budget" in line
     assert json.loads(done.stdout)["stages"]["extract"]["rows_kept"] == 1
-    [life] = json.loads(
-        openwit(
-            "why", "pages.warc.gz", "--ref", "text", "--store", tmp_path / "store", "--json"
-        ).stdout
-    )
+    [life] = why("pages.warc.gz", tmp_path / "store")
     assert life["events"][0]["reason"] == "warc_truncated"
 
 
@@ -143,17 +147,7 @@ def test_a_latin_1_page_that_claims_utf_8_loses_nothing(tmp_path):
     )
     done = run_on(tmp_path, page(html))
     assert done.returncode == 0, done.stderr
-    [life] = json.loads(
-        openwit(
-            "why",
-            "http://site.example/cafe.png",
-            "--ref",
-            "text",
-            "--store",
-            tmp_path / "store",
-            "--json",
-        ).stdout
-    )
+    [life] = why("http://site.example/cafe.png", tmp_path / "store")
     assert "caf\u00e9 and cr\u00e8me br\u00fbl\u00e9e" in life["events"][0]["changes"]["caption"]
     assert life["events"][0]["kept"]
 
@@ -165,17 +159,10 @@ def test_nul_bytes_in_a_caption_are_repaired_and_an_absurd_url_is_a_verdict(tmp_
     assert done.returncode == 2, "one of three rows lost to damage is over the default budget"
     assert "url_too_long 1" in one_line(done)
     assert rows(tmp_path, "extract") == {"extract": {"url_too_long": 1}}
-    [life] = json.loads(
-        openwit(
-            "why",
-            "http://site.example/nul.png",
-            "--ref",
-            "text",
-            "--store",
-            tmp_path / "store",
-            "--json",
-        ).stdout
-    )
+    address = "http://site.example/" + "a" * 100_000 + ".png"
+    [life] = why(address, tmp_path / "store")
+    assert life["events"][0]["reason"] == "url_too_long"
+    [life] = why("http://site.example/nul.png", tmp_path / "store")
     captions = [
         event["changes"]["caption"] for event in life["events"] if "caption" in event["changes"]
     ]
