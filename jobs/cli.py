@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from jobs import build, report, screen
@@ -24,7 +24,6 @@ from pipeline import plan as plans
 from pipeline.errors import Exit, OpenwitError
 from pipeline.store import Store
 
-PIPE_COLUMNS = 160
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 app = App(
     name="openwit",
@@ -191,9 +190,7 @@ def _print(record: Any, rendered: Callable[[], RenderableType], as_json: bool) -
     if as_json:
         print(json.dumps(record, indent=1, default=_plain))
     else:
-        # A pipe has no width of its own; 80 columns would fold every table.
-        console = Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
-        console.print(rendered(), highlight=False)
+        screen.console().print(rendered(), highlight=False)
 
 
 def _plain(value: Any) -> str:

@@ -1,9 +1,10 @@
 """Results as people read them in a terminal: plans, manifests, funnels and the life of a pair."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,12 @@ from pipeline.plan import Step
 from pipeline.refs import Ref
 
 WIDEST_VALUE = 100
+PIPE_COLUMNS = 160
+
+
+def console() -> Console:
+    """Standard output; a pipe has no width of its own, and 80 columns would fold every table."""
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
 
 
 def plan(steps: Sequence[Step]) -> RenderableType:
@@ -119,6 +126,12 @@ def _short(value: object) -> str:
     return text if len(text) <= WIDEST_VALUE else text[: WIDEST_VALUE - 3] + "..."
 
 
+def _by_cutoff(metric: tuple[str, float]) -> tuple[str, int]:
+    """Recall at 5 stands before recall at 10."""
+    name, _, cutoff = metric[0].partition("@")
+    return name, int(cutoff or 0)
+
+
 def _by_count(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
 
@@ -136,16 +149,11 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def stages() -> Iterable[tuple[str, str]]:
-    """Every stage of the catalogue with what it does."""
-    return [(stage.name, stage.summary) for stage in CATALOGUE.values()]
-
-
 def scores(results: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Evaluation results, a line a metric with its interval."""
     table = _table("set", "metric", ">value", "95 % interval", ">chance", ">x chance", ">n")
     for result in results:
-        for name, value in result["metrics"].items():
+        for name, value in sorted(result["metrics"].items(), key=_by_cutoff):
             bounds = result["ci95"].get(name)
             chance = result.get("chance") if name == "acc1" else None
             table.add_row(

@@ -58,29 +58,27 @@ class OnRay:
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        import ray
-
-        address = address or os.environ.get("RAY_ADDRESS")
-        self._ray = ray
-        self._owned = not ray.is_initialized()
-        if self._owned:
-            _start(ray, address, workers)
-        self.cpus = float(_resources_of(ray).get("CPU", 1))
+        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._workers = workers
+        self._ray: Any = None
+        self._owned = False
 
     def run(self, work: Work, run: StageRun, indices: Sequence[int]) -> Iterator[Done | None]:
         """Keep a window of tasks in flight until all indices are done."""
-        ray, execution = self._ray, run.execution
-        if execution.num_cpus > self.cpus:
+        if not indices:
+            return
+        ray, execution, cpus = self._started(), run.execution, self._cpus()
+        if execution.num_cpus > cpus:
             raise UserError(
                 f"execution.{run.stage.name}.num_cpus: {execution.num_cpus:g} cores are asked for, "
-                f"but this Ray has {self.cpus:g}; lower it or use a larger cluster"
+                f"but this Ray has {cpus:g}; lower it or use a larger cluster"
             )
         remote = ray.remote(_call).options(**_resources(run))
         window = _Window(execution.hedge_after)
         # In a list, so that Ray hands over the reference: each worker unpacks the run only once.
         order = [ray.put(run)]
         waiting = deque(indices)
-        limit = max(2, int(2 * self.cpus / execution.num_cpus))
+        limit = max(2, int(2 * cpus / execution.num_cpus))
         try:
             while waiting or window.flying:
                 while waiting and len(window.flying) < limit:
@@ -109,6 +107,20 @@ class OnRay:
             if first:
                 yield done
 
+    def _started(self) -> Any:
+        """Ray, started for the first work there is: a build that is all reused needs none."""
+        if self._ray is None:
+            import ray
+
+            self._ray, self._owned = ray, not ray.is_initialized()
+            if self._owned:
+                _start(ray, self._address, self._workers)
+        return self._ray
+
+    def _cpus(self) -> float:
+        found: dict[str, float] = self._ray.cluster_resources()
+        return found.get("CPU", 1.0)
+
     def close(self) -> None:
         """End the local Ray, or leave the cluster."""
         if self._owned:
@@ -125,11 +137,6 @@ def _unpacked(reference: Any) -> StageRun:
 
     run: StageRun = ray.get(reference)
     return run
-
-
-def _resources_of(ray: Any) -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()
-    return found
 
 
 def _start(ray: Any, address: str | None, workers: int | None) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from jobs import screen
 from jobs.build import choose_progress, load_recipe, open_scheduler, report_losses, run_recipe
@@ -76,7 +75,7 @@ def _publish(made: Build, out: Path) -> Any:
 
 
 def _tell(recipe: Recipe, made: Build, out: Path, seconds: float) -> None:
-    console = Console()
+    console = screen.console()
     ref = refs.read(made.store, recipe.name)
     assert ref is not None
     console.print()
@@ -85,7 +84,7 @@ def _tell(recipe: Recipe, made: Build, out: Path, seconds: float) -> None:
     console.print(screen.scores(_results(made.finished["evaluate"])), highlight=False)
     reused = sum(step.done for step in made.steps)
     lines = [f"\n{len(made.steps)} stages, {reused} reused, {seconds:,.0f} s"]
-    lines += [f"{name:<9}{out / name}" for name in ("report.html", "summary.json", "store")]
+    lines += [f"{name:<14}{out / name}" for name in ("report.html", "summary.json", "store")]
     console.print("\n".join(lines), highlight=False)
 
 
