@@ -62,7 +62,7 @@ class Dataset:
     def find(self, column: str, value: object) -> tuple[pa.Table | None, pa.Table | None]:
         """The kept and the dropped rows where `column` equals `value`; None where there are none.
 
-        Reads only the row groups whose statistics admit the value, so it does not check digests.
+        Decodes only the row groups whose statistics admit the value.
         """
         return self._find("parquet", column, value), self._find("dropped", column, value)
 
@@ -77,7 +77,7 @@ class Dataset:
         for part in self.manifest.parts:
             if suffix not in part.files:
                 continue
-            data = self.store.get(f"{self.folder}/{part.files[suffix].path}")
+            data = self.read(part.files[suffix])
             rows = _matching(pq.ParquetFile(pa.BufferReader(pa.py_buffer(data))), column, value)
             if rows.num_rows:
                 found.append(rows)

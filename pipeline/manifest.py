@@ -131,5 +131,5 @@ def parquet_table(data: bytes | memoryview, columns: list[str] | None = None) ->
     Read by this thread alone: `pq.read_table` hands the buffer to helpers, and one that lets go of
     it while the interpreter shuts down aborts the process.
     """
-    file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), page_checksum_verification=True)
+    file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)))
     return file.read(columns=columns, use_threads=False)

@@ -239,15 +239,8 @@ def _provenance(run: StageRun) -> dict[str, Any]:
 def _revision() -> str | None:
     """The checkout's commit, with a + if it has changes; None outside a checkout."""
     here = Path(__file__).parent
-    command = [
-        "git",
-        "-C",
-        str(here),
-        "describe",
-        "--always",
-        "--dirty=+",
-        "--exclude=*",
-    ]
+    # Without locks: a run that is killed here must not leave one behind in the user's checkout.
+    command = ["git", "--no-optional-locks", "-C", str(here), "describe", "--always", "--dirty=+"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,14 +1,12 @@
-"""The engine against Ray Data: a map with a filter, and a hash exchange with a sorted write.
+"""The engine against Ray Data: a map that adds a column, and a hash exchange with a sorted write.
 
 Both sides read the same Parquet files, do the same work on the same local Ray and write Parquet.
-Ours commits every partition and keeps the dropped rows too, which its times include.
+Ours also digests and commits every partition, which its times include.
 """
 
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,11 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.params import Params
-from curation.verdict import Judge, Reason
 from jobs.bench.table import Row, against, bounded, interleaved, seconds
 from pipeline.dataset import Dataset, Files
 from pipeline.execute import OnRay
 from pipeline.inputs import resolve
+from pipeline.manifest import parquet_table
 from pipeline.progress import Progress
 from pipeline.recipe import Node, Recipe
 from pipeline.run import build
@@ -33,27 +31,21 @@ from pipeline.store import Store
 
 ROWS_PER_FILE = 250_000
 ROWS_PER_BUCKET = 250_000
-MIN_CHARS = 20
 NOOP_PARTITIONS = 1_000
-
-
-class BenchReason(Reason):
-    """Why the bench's map drops a row."""
-
-    SHORT = "short", "fewer characters than the bound"
 
 
 def _no_rows(task: Task) -> Output:
     return Output(pa.table({"uid": pa.array([], pa.binary(16))}))
 
 
-def _long_enough(task: Task) -> Output:
+def _measured(table: pa.Table) -> pa.Table:
+    """The work of the map, on both sides: the length of each caption in a column of its own."""
+    return table.append_column("chars", pc.utf8_length(table["caption"]))
+
+
+def _map(task: Task) -> Output:
     assert isinstance(task.upstream, Files)
-    table = pq.read_table(task.upstream.files[task.index].path)
-    chars = pc.utf8_length(table["caption"]).to_numpy()
-    judge = Judge(table)
-    judge.drop(chars < MIN_CHARS, BenchReason.SHORT, chars, MIN_CHARS)
-    return Output(judge.table())
+    return Output(_measured(parquet_table(task.upstream.files[task.index].path.read_bytes())))
 
 
 def _by_uid(table: pa.Table, params: Params) -> pa.Table:
@@ -68,12 +60,12 @@ def _buckets(rows: int, params: Params) -> int:
     return -(-rows // ROWS_PER_BUCKET)
 
 
-def _stage(name: str, shape: Map | Exchange, reasons: type[StrEnum] | None = None) -> Stage:
-    return Stage(name, 1, "", Params, shape, reasons, modules=(__name__,))
+def _stage(name: str, shape: Map | Exchange) -> Stage:
+    return Stage(name, 1, "", Params, shape, modules=(__name__,))
 
 
 NOOP = _stage("noop", Map(_no_rows))
-MAP = _stage("map", Map(_long_enough), BenchReason)
+MAP = _stage("map", Map(_map))
 EXCHANGE = _stage("exchange", Exchange(_by_uid, _as_it_is, _buckets))
 
 
@@ -159,29 +151,16 @@ class _RayData:
 
     def map(self) -> float:
         with _emptied(self._folder / "peer") as place:
-            return seconds(
-                lambda: (
-                    self._read(self._source)
-                    .map_batches(_filtered, batch_format="pyarrow", batch_size=None)
-                    .write_parquet(str(place), compression="zstd")
-                )
+            rows = self._read(self._source).map_batches(
+                _measured, batch_format="pyarrow", batch_size=None
             )
+            return seconds(lambda: rows.write_parquet(str(place), compression="zstd"))
 
     def exchange(self) -> float:
         with _emptied(self._folder / "peer") as place:
-            kept, out = place / "kept", place / "out"
-            filtered = partial(_filtered)
-            self._read(self._source).map_batches(
-                filtered, batch_format="pyarrow", batch_size=None
-            ).write_parquet(str(kept), compression="zstd")
-            blocks = max(1, sum(1 for _ in kept.glob("*.parquet")))
-            return seconds(
-                lambda: (
-                    self._read(kept)
-                    .repartition(blocks, keys=["uid"], sort=True)
-                    .write_parquet(str(out), compression="zstd")
-                )
-            )
+            blocks = sum(1 for _ in self._source.glob("*.parquet"))
+            rows = self._read(self._source).repartition(blocks, keys=["uid"], sort=True)
+            return seconds(lambda: rows.write_parquet(str(place), compression="zstd"))
 
     def _read(self, place: Path) -> Any:
         import ray
@@ -189,10 +168,6 @@ class _RayData:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         return ray.data.read_parquet(str(place))
-
-
-def _filtered(table: pa.Table) -> pa.Table:
-    return table.filter(pc.greater_equal(pc.utf8_length(table["caption"]), MIN_CHARS))
 
 
 def _run(stage: Stage, given: dict[str, Files | Dataset], store: Store, ray: OnRay) -> Dataset:
