@@ -17,7 +17,7 @@ DEFAULT_SIZES = (1_000_000, 10_000_000)
 def engine(
     *,
     rows: tuple[int, ...] = DEFAULT_SIZES,
-    repeats: int = 1,
+    repeats: int = 3,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
     """The engine beside Ray Data: overhead a partition, map, exchange, memory of the driver.

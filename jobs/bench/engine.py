@@ -4,9 +4,11 @@ Both sides read the same Parquet files, do the same work on the same local Ray a
 Ours also digests and commits every partition, which its times include.
 """
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +32,7 @@ from pipeline.stage import KEY, Exchange, Execution, Map, Output, Stage, Task
 from pipeline.store import Store
 
 ROWS_PER_FILE = 250_000
-ROWS_PER_BUCKET = 250_000
+ROWS_PER_BUCKET = 500_000
 NOOP_PARTITIONS = 1_000
 
 
@@ -112,7 +114,7 @@ def _noop(folder: Path, scheduler: OnRay, repeats: int) -> Row:
     source.mkdir()
     for number in range(NOOP_PARTITIONS):
         (source / f"{number:05d}").write_bytes(b"")
-    runs = iter(range(repeats))
+    runs = count()
 
     def once() -> float:
         store = Store(str(folder / f"noop-{next(runs)}"))
@@ -193,6 +195,7 @@ def _ray() -> Iterator[OnRay]:
 def _emptied(place: Path) -> Iterator[Path]:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
+    os.sync()  # or the disk's backlog is charged to whoever runs next
     yield place
     shutil.rmtree(place)
 

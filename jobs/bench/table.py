@@ -44,9 +44,12 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def interleaved(calls: Sequence[Callable[[], float]], repeats: int) -> list[float]:
-    """The median of each call's own measurement; one of each in turn, so that noise hits all
-    alike.
+    """The median of each call's measurement, after a warm-up of each that does not count.
+
+    One of each in turn, so that noise hits all alike.
     """
+    for call in calls:
+        call()
     measured: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
         for call, values in zip(calls, measured, strict=True):
