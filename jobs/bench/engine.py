@@ -142,6 +142,7 @@ class _Ours:
         with _emptied(self._folder / "ours") as place:
             store = Store(str(place))
             rows = _run(MAP, {"in": _files(self._source, store)}, store, self._scheduler)
+            os.sync()  # its source is on disk, as the peer's is
             return seconds(lambda: _run(EXCHANGE, {"in": rows}, store, self._scheduler))
 
 
