@@ -6,7 +6,6 @@ elsewhere. A bound of the loosest value turns a rule off.
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
@@ -85,6 +84,8 @@ def _at_most(judge: Judge, values: Numbers, bound: float, reason: RuleReason) ->
 def _words(texts: pa.Array) -> tuple[Numbers, Numbers]:
     """The number of words of every text, and the share of them that occurred before in it."""
     trimmed = pc.utf8_trim_whitespace(pc.utf8_lower(texts))
+    import polars as pl  # a tenth of a second that commands which judge nothing do not spend
+
     lists = pl.Series(pc.utf8_split_whitespace(trimmed), dtype=pl.List(pl.String))
     words = lists.list.len().to_numpy().astype(float)
     distinct = lists.list.n_unique().to_numpy().astype(float)
