@@ -19,7 +19,6 @@ from pipeline.report import Charts, Panel
 TOP_LANGUAGES, TOP_HOSTS = 12, 15
 _BINS = 40
 _EVERY = ("parquet", "dropped")
-_KEPT_AND_NOT = (("kept", "kept"), ("given", "dropped"))
 
 
 def columns_panel(build: Build) -> Panel | None:
