@@ -23,6 +23,7 @@ chaos: $(VENV)/.dev  ## longer fault injection
 
 bench: $(VENV)/.bench  ## ours beside the peers
 	$(BIN)/openwit bench engine
+	$(BIN)/openwit bench trainer
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

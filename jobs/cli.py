@@ -17,6 +17,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from jobs import build, report, screen
+from jobs.convert import convert
 from jobs.resolve import find
 from jobs.stages import CATALOGUE
 from pipeline import gc, ledger
@@ -32,6 +33,7 @@ app = App(
     result_action="return_value",
 )
 app.command(build.run, name="run")
+app.command(convert, name="convert")
 
 
 @app.command

@@ -53,6 +53,16 @@ def training_panel(record: Record) -> Panel:
             _STEP,
             Axis("cosine"),
         ),
+        charts.lines(
+            "Geometry",
+            [
+                _over("alignment", metrics),
+                _over("uniformity", metrics),
+                _over("modality_gap", metrics, "modality gap"),
+            ],
+            _STEP,
+            Axis("of unit embeddings"),
+        ),
         charts.lines("Logit scale", [_over("logit_scale", metrics)], _STEP, Axis("logit scale")),
         charts.lines("Gradient norm", [_over("grad_norm", metrics)], _STEP, Axis("norm")),
     ]
@@ -71,7 +81,8 @@ def training_panel(record: Record) -> Panel:
 
 
 def _over(field: str, metrics: Sequence[Record], name: str = "") -> Series:
-    points = [(float(row["step"]), float(row[field])) for row in metrics if row[field] is not None]
+    known = [row for row in metrics if row.get(field) is not None]
+    points = [(float(row["step"]), float(row[field])) for row in known]
     return Series(name or field, points)
 
 

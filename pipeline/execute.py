@@ -114,7 +114,7 @@ class OnRay:
 
             self._ray, self._owned = ray, not ray.is_initialized()
             if self._owned:
-                _start(ray, self._address, self._workers)
+                start_ray(ray, self._address, self._workers)
         return self._ray
 
     def _cpus(self) -> float:
@@ -139,7 +139,11 @@ def _unpacked(reference: Any) -> StageRun:
     return run
 
 
-def _start(ray: Any, address: str | None, workers: int | None) -> None:
+def start_ray(ray: Any, address: str | None = None, workers: int | None = None) -> None:
+    """Join the Ray at `address`, or start a local one of `workers` cores that ends with us.
+
+    Raises UserError if nothing answers there.
+    """
     try:
         ray.init(
             address=address or "local",

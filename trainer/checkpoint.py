@@ -1,123 +1,212 @@
-"""Checkpoints: everything a run needs to go on, written aside, synced, renamed and verified.
+"""A run's checkpoints: saved in the background, pruned, and the newest sound one found again.
 
-A folder `step-00000123` holds safetensors files, `state.json` and, written last, `manifest.json`
-with a SHA-256 of each. No generator state is held, because there is none, and nothing is pickled.
+No generator state is held, because there is none, and what the facts mean is the trainer's affair.
 """
 
-import json
 import logging
-import shutil
-from collections.abc import Iterator
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-import safetensors.torch
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
 
-from trainer.files import sha256, sync_folder, to_json, write_durably
+from trainer.checkpoint_folder import (
+    Checkpoint,
+    Tensors,
+    damage,
+    encode_state,
+    newest_first,
+    read,
+    read_facts,
+    remove,
+    step_of,
+    write,
+)
+from trainer.errors import CheckpointError
+from trainer.files import WriterLock
 
-KEEP = 2
+__all__ = ["Checkpoint", "Keeper", "newest"]
 
 log = logging.getLogger(__name__)
 
-Tensors = dict[str, Tensor]
+Stamp = tuple[tuple[str, int, int], ...]
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A run after `step` steps."""
+def newest(root: Path, *, good: bool = False) -> Checkpoint | None:
+    """The latest checkpoint that verifies, or None; `good` asks for one with `facts["good"]`.
 
-    step: int
-    model: Tensors
-    moments: Tensors
-    """`first.NAME` and `second.NAME` of every parameter that was ever updated."""
-    seen: npt.NDArray[np.bool_]
-    """Per row of the dataset: was it used at least once."""
-    bad: npt.NDArray[np.int64]
-    """Rows that were replaced, sorted."""
-    facts: dict[str, Any]
-    """JSON values: configuration, dataset digest, counters, rows of metrics."""
-
-
-def save(root: Path, checkpoint: Checkpoint) -> None:
-    """Add a checkpoint below `root`, then drop those that two newer sound ones make needless."""
-    root.mkdir(parents=True, exist_ok=True)
-    folder = root / f"step-{checkpoint.step:08d}"
-    aside = root / f".{folder.name}.tmp"
-    for stale in (folder, aside):
-        shutil.rmtree(stale, ignore_errors=True)
-    aside.mkdir()
-    files = _encode(checkpoint)
-    for name, data in files.items():
-        write_durably(aside / name, data)
-    digests = {name: sha256(data) for name, data in files.items()}
-    write_durably(aside / "manifest.json", to_json(digests))
-    sync_folder(aside)
-    aside.rename(folder)
-    sync_folder(root)
-    _prune(root)
-
-
-def newest(root: Path) -> Checkpoint | None:
-    """The latest checkpoint whose files all have their digests, or None; others are passed over."""
-    for folder in _newest_first(root):
-        files = _read(folder)
-        if files is not None:
-            return _decode(files)
-        log.warning("%s is damaged; trying the one before it", folder)
+    A checkpoint verifies if all its files have their sizes and digests and can be parsed. Those
+    that are passed over are logged with the reason.
+    """
+    for folder in newest_first(root):
+        if reason := damage(folder):
+            log.warning("%s: passed over, %s; trying the one before it", folder, reason)
+        elif good and not read_facts(folder).get("good"):
+            log.info("%s: passed over, it is not marked good", folder)
+        else:
+            log.info("%s: verified", folder)
+            return read(folder)
     return None
 
 
-def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
-    rows = {
-        "seen": torch.from_numpy(np.packbits(checkpoint.seen)),
-        "bad": torch.from_numpy(checkpoint.bad),
-    }
-    state = {"step": checkpoint.step, "rows": len(checkpoint.seen), "facts": checkpoint.facts}
-    return {
-        "model.safetensors": safetensors.torch.save(checkpoint.model),
-        "moments.safetensors": safetensors.torch.save(checkpoint.moments),
-        "rows.safetensors": safetensors.torch.save(rows),
-        "state.json": to_json(state),
-    }
+class Keeper:
+    """Writes a run's checkpoints in the background and keeps those worth keeping.
+
+    Kept are the `keep_last` newest sound ones, the newest one marked good, every one whose step is
+    a multiple of `keep_every` and, with `keep_best`, the sound one with the lowest score. A damaged
+    one never counts. One Keeper a folder: a second raises CheckpointError.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        keep_last: int = 2,
+        keep_every: int | None = None,
+        keep_best: bool = False,
+    ) -> None:
+        assert keep_last >= 2, "one checkpoint alone cannot give way to another"
+        root.mkdir(parents=True, exist_ok=True)
+        self.root, self.keep_last = root, keep_last
+        self.keep_every, self.keep_best = keep_every, keep_best
+        self._lock = WriterLock(root / ".lock")
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[None] | None = None
+        self._staged: Tensors = {}
+        self._seen: dict[Path, _Seen] = {}
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Take a copy and return; the copy is written while training goes on.
+
+        Waits for the save before it and raises what that one raised. A step that was saved before
+        is replaced.
+        """
+        self.wait()
+        model = self._stage("model", checkpoint.model)
+        moments = self._stage("moments", checkpoint.moments)
+        state = encode_state(checkpoint.step, checkpoint.facts)
+        folder = self.root / f"step-{checkpoint.step:08d}"
+        self._pending = self._thread.submit(self._commit, folder, model, moments, state)
+
+    def wait(self) -> None:
+        """Until the last save is on the disk; CheckpointError, with the reason, if it failed."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Wait, then let others write; raises what `wait` raises."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _stage(self, kind: str, tensors: Tensors) -> Tensors:
+        """Copies in host memory that every save uses again; pinned where they come from a GPU."""
+        copies = {}
+        for name, tensor in tensors.items():
+            held = self._staged.get(f"{kind}.{name}")
+            if held is None or (held.shape, held.dtype) != (tensor.shape, tensor.dtype):
+                held = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+                self._staged[f"{kind}.{name}"] = held
+            copies[name] = held.copy_(tensor.detach(), non_blocking=True)
+        if any(tensor.is_cuda for tensor in tensors.values()):
+            torch.cuda.synchronize()
+        return copies
+
+    def _commit(self, folder: Path, model: Tensors, moments: Tensors, state: bytes) -> None:
+        try:
+            write(folder, model, moments, state)
+        except (OSError, SafetensorError) as error:
+            # safetensors tells the reason of a failed write in words alone.
+            full = "No space left" in str(error)
+            raise CheckpointError(
+                f"{folder}: not saved, {'the disk is full' if full else error}; "
+                "the checkpoints before it are as they were"
+            ) from error
+        self._look(folder).sound = True
+        try:
+            self._prune()
+        except OSError as error:
+            log.warning("%s: older checkpoints stay, %s", self.root, error)
+
+    def _prune(self) -> None:
+        folders = list(newest_first(self.root))
+        last = list(islice(filter(self._is_sound, folders), self.keep_last))
+        if len(last) < self.keep_last:
+            return
+        kept = {*last, self._newest_good(folders), self._best(folders)}
+        for folder in folders[folders.index(last[-1]) :]:
+            milestone = self.keep_every is not None and step_of(folder) % self.keep_every == 0
+            if folder not in kept and not milestone:
+                self._seen.pop(folder, None)
+                remove(folder)
+
+    def _newest_good(self, folders: list[Path]) -> Path | None:
+        good = (folder for folder in folders if self._look(folder).good)
+        return next(filter(self._is_sound, good), None)
+
+    def _best(self, folders: list[Path]) -> Path | None:
+        if not self.keep_best:
+            return None
+        ranked = sorted(folders, key=lambda folder: self._look(folder).score)
+        scored = (folder for folder in ranked if self._look(folder).score < math.inf)
+        return next(filter(self._is_sound, scored), None)
+
+    def _look(self, folder: Path) -> "_Seen":
+        """What this process knows of a folder; read again only if its files were touched."""
+        stamp = _stamp(folder)
+        seen = self._seen.get(folder)
+        if seen is None or seen.stamp != stamp:
+            try:
+                marks = _marks(read_facts(folder))
+            except (OSError, ValueError, LookupError, TypeError, AttributeError):
+                marks = (False, math.inf)
+            seen = self._seen[folder] = _Seen(stamp, *marks)
+        return seen
+
+    def _is_sound(self, folder: Path) -> bool:
+        seen = self._look(folder)
+        if seen.sound is None:
+            seen.sound = damage(folder) is None
+        return seen.sound
 
 
-def _decode(files: dict[str, bytes]) -> Checkpoint:
-    state = json.loads(files["state.json"])
-    rows = safetensors.torch.load(files["rows.safetensors"])
-    return Checkpoint(
-        step=state["step"],
-        model=safetensors.torch.load(files["model.safetensors"]),
-        moments=safetensors.torch.load(files["moments.safetensors"]),
-        seen=np.unpackbits(rows["seen"].numpy(), count=state["rows"]).astype(bool),
-        bad=rows["bad"].numpy(),
-        facts=state["facts"],
-    )
+@dataclass
+class _Seen:
+    """What one process knows of a folder whose files have these sizes and times."""
+
+    stamp: Stamp
+    good: bool
+    score: float
+    sound: bool | None = None
+    """None: not verified yet."""
 
 
-def _read(folder: Path) -> dict[str, bytes] | None:
-    """The files of a checkpoint, or None if any is missing or altered."""
-    try:
-        digests = json.loads((folder / "manifest.json").read_bytes())
-        files = {name: (folder / name).read_bytes() for name in digests}
-    except (OSError, ValueError):
-        return None
-    sound = all(sha256(data) == digests[name] for name, data in files.items())
-    return files if sound else None
+def _marks(facts: dict[str, Any]) -> tuple[bool, float]:
+    """`good` and `score` for retention; no score, or one that is not a number, ranks last."""
+    score = facts.get("score")
+    if score is None or math.isnan(score):
+        score = math.inf
+    return bool(facts.get("good")), float(score)
 
 
-def _prune(root: Path) -> None:
-    sound = 0
-    for folder in _newest_first(root):
-        if sound >= KEEP:
-            shutil.rmtree(folder)
-        elif _read(folder) is not None:
-            sound += 1
-
-
-def _newest_first(root: Path) -> Iterator[Path]:
-    return iter(sorted(root.glob("step-*"), reverse=True))
+def _stamp(folder: Path) -> Stamp:
+    stats = ((path.name, path.stat()) for path in sorted(folder.iterdir()))
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

@@ -1,22 +1,53 @@
-"""What a training run is: every number that its weights depend on, in one frozen record.
+"""What a training run is, in two frozen records: what its weights depend on, and how it is run.
 
-Where it runs (device, threads, folders) is not in here: that never changes what comes out.
+`TrainConfig` is identity: a checkpoint is taken up only under the same one. `RunConfig` (device,
+processes, checkpoints, trackers) may change between one start and the next.
 """
 
 import ast
 import inspect
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, Literal, Self
+from dataclasses import MISSING, Field, asdict, dataclass, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_type_hints
 
 from trainer.errors import ConfigError
-from trainer.models.config import model_config
+from trainer.models.config import ModelConfig, model_config
 
-Precision = Literal["fp32", "bf16"]
+if TYPE_CHECKING:
+    from trainer.losses import Objective
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Loss = Literal["clip", "siglip", "cyclip"]
+Parallel = Literal["ddp", "fsdp"]
+
+
+class _Record:
+    """What both records share: values of the declared types, and reading from JSON's objects."""
+
+    def _check(self, least: Mapping[str, float]) -> None:
+        hints = get_type_hints(type(self))
+        for field in _fields(type(self)):
+            _of_type(field.name, getattr(self, field.name), hints[field.name])
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise ConfigError(f"{name}: {value} is less than {bound}")
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """From JSON's object; ConfigError names fields that are unknown or missing."""
+        known = {field.name for field in _fields(cls)}
+        required = {field.name for field in _fields(cls) if field.default is MISSING}
+        if unknown := sorted(set(record) - known):
+            raise ConfigError(f"unknown fields {unknown}; the fields are {sorted(known)}")
+        if missing := sorted(required - set(record)):
+            raise ConfigError(f"fields {missing} are required")
+        return cls(**record)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(_Record):
     """One run's recipe; sizes are in samples or optimizer steps."""
 
     model: str
@@ -24,6 +55,9 @@ class TrainConfig:
     steps: int
     """Optimizer steps of the whole run."""
     batch_size: int = 256
+    """Pairs of one step, over all processes; each is contrasted with all others."""
+    context_length: int | None = None
+    """Most tokens of a caption, where it is not to be the model's own (77)."""
     lr: float = 1e-3
     """Peak learning rate."""
     warmup_steps: int = 50
@@ -34,60 +68,132 @@ class TrainConfig:
     beta2: float = 0.98
     eps: float = 1e-6
     grad_clip_norm: float = 1.0
-    """Largest norm of the whole gradient."""
+    """Largest norm of the whole gradient; 0 turns clipping off."""
+    loss: Loss = "clip"
+    """clip (Radford et al. 2021), siglip (Zhai et al. 2023) or cyclip (Goel et al. 2022)."""
     pos_reg: float = 0.0
-    """Lambda of the positive-pair regulariser (Chen et al., ICLR 2024); 0 is CLIP."""
+    """Lambda of the positive-pair regulariser (Chen et al., ICLR 2024); 0 turns it off."""
+    cyclip_in: float = 0.25
+    """Lambda of CyCLIP's in-modal term."""
+    cyclip_cross: float = 0.25
+    """Lambda of CyCLIP's cross-modal term."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over the whole batch."""
+    mask_duplicates: bool = False
+    """Pairs of the same caption or picture are no negatives of each other."""
+    weighted: bool = False
+    """Pairs count by the dataset's column `weight`."""
+    patch_dropout: float = 0.0
+    """Share of image patches left out in training (FLIP, Li et al. 2023)."""
     crop_scale_min: float = 0.9
-    """Least share of the area that a random square crop keeps; 1 turns cropping off."""
+    """Least share of the short side's square that a random square crop keeps; 1 only shifts it."""
     flip: bool = False
     """Mirror half of the images; off because mirrored writing says something else."""
     colour_jitter: float = 0.0
     """Largest change of brightness, contrast and saturation, as a share; 0 turns it off."""
+    shuffle_shards: int = 64
+    """Shards whose rows are shuffled together; about twice as many are open at once."""
     precision: Precision = "fp32"
-    """bf16 runs the towers under autocast; parameters, logits and moments stay float32."""
+    """bf16 and fp16 run the towers under autocast; parameters, logits and moments stay float32."""
+    refused_limit: int = 20
+    """Steps in a row without a finite gradient after which the last good checkpoint is restored."""
+    spike_deviations: float = 10.0
+    """A loss this many deviations above the recent median is a spike; 0 turns the watch off."""
+    spike_limit: int = 10
+    """Spikes in a row after which the last good checkpoint is restored."""
+    rewind_limit: int = 3
+    """Rewinds after which the run gives up."""
+    bad_budget: float = 0.01
+    """Share of pairs whose picture may be undecodable before the run gives up."""
     seed: int = 0
     log_every: int = 10
     """Steps between rows of metrics."""
-    checkpoint_every_steps: int = 100
-    """Steps between checkpoints; the only field without influence on results."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError on an unknown model, a value of another type or one out of range."""
-        for field in fields(self):
-            _of_type(field.name, getattr(self, field.name), field.type)
-        model_config(self.model)
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every_steps"):
-            _at_least(name, getattr(self, name), 1)
-        for name in ("warmup_steps", "weight_decay", "pos_reg", "lr", "grad_clip_norm"):
-            _at_least(name, getattr(self, name), 0)
+        sizes = ("steps", "batch_size", "log_every", "shuffle_shards", "refused_limit")
+        others = ("warmup_steps", "weight_decay", "pos_reg", "cyclip_in", "cyclip_cross", "lr")
+        more = ("grad_clip_norm", "spike_deviations", "rewind_limit", "bad_budget")
+        least = dict.fromkeys((*sizes, "spike_limit"), 1.0) | dict.fromkeys((*others, *more), 0.0)
+        self._check(least | {"context_length": 3})
+        for name in ("colour_jitter", "patch_dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name}: {getattr(self, name)} is not in [0, 1)")
         if not 0 < self.crop_scale_min <= 1:
             raise ConfigError(f"crop_scale_min: {self.crop_scale_min} is not in (0, 1]")
-        if not 0 <= self.colour_jitter < 1:
-            raise ConfigError(f"colour_jitter: {self.colour_jitter} is not in [0, 1)")
-        if self.precision not in ("fp32", "bf16"):
-            raise ConfigError(f"precision: {self.precision!r} is neither 'fp32' nor 'bf16'")
+        shape = self.shape()
+        if self.patch_dropout and shape.is_resnet:
+            raise ConfigError(f"patch_dropout: {self.model} is a ResNet, which has no patches")
 
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """From JSON's object; ConfigError names fields that are unknown or missing."""
-        known = {field.name for field in fields(cls)}
-        required = {field.name for field in fields(cls) if field.default is MISSING}
-        if unknown := sorted(set(record) - known):
-            raise ConfigError(f"unknown fields {unknown}; the fields are {sorted(known)}")
-        if missing := sorted(required - set(record)):
-            raise ConfigError(f"fields {missing} are required")
-        return cls(**record)
+    def shape(self) -> ModelConfig:
+        """The model's shape, with the context length and bias that this run asks for."""
+        return model_config(
+            self.model, context_length=self.context_length, logit_bias=self.loss == "siglip"
+        )
+
+    def objective(self) -> "Objective":
+        """What is minimised."""
+        from trainer.losses import Objective  # loads torch, which a command that plans can spare
+
+        return Objective(
+            self.loss, self.pos_reg, self.cyclip_in, self.cyclip_cross, self.label_smoothing
+        )
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide the result."""
-        record = asdict(self)
-        del record["checkpoint_every_steps"]
-        return record
+        """All fields, as JSON values: they decide the result."""
+        return asdict(self)
 
 
-def field_docs() -> dict[str, str]:
-    """The text under each field of `TrainConfig` in this file, for those that have one."""
-    body = ast.parse(inspect.getsource(TrainConfig)).body[0]
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(_Record):
+    """How a run is carried out; rounding apart, none of it changes what comes out."""
+
+    device: str = "cpu"
+    """A torch device: cpu, cuda; under torchrun every process takes the GPU of its local rank."""
+    num_threads: int | None = None
+    """Threads of torch on a CPU; torch's own choice by default."""
+    num_workers: int = 0
+    """Processes that decode; 0 decodes in threads of the trainer's own process."""
+    micro_batch: int | None = None
+    """Pairs that go through the towers at once in a process (gradient caching); all by default."""
+    parallel: Parallel = "ddp"
+    """How several processes share the work: ddp, or fsdp, which also splits the parameters."""
+    grad_checkpointing: bool = False
+    """Compute blocks again in the backward pass instead of keeping what is inside them."""
+    compile: bool = False
+    """torch.compile of every residual block."""
+    deterministic: bool = True
+    """Kernels that give the same bits every time; on a GPU they cost some speed."""
+    verify: bool = False
+    """Read every file of the dataset and compare its digest before the first step."""
+    checkpoint_every_steps: int = 100
+    """Steps between checkpoints."""
+    checkpoint_every_s: float | None = None
+    """Seconds between checkpoints, in addition."""
+    keep_last: int = 2
+    """Newest sound checkpoints that are kept."""
+    keep_every: int | None = None
+    """Checkpoints at multiples of this many steps are kept too."""
+    keep_best: bool = False
+    """Keep the checkpoint with the lowest training loss too."""
+    hang_after_s: float = 300.0
+    """A step that takes this long, and ten times the median, is a hang: told, and ended."""
+    tensorboard: bool = False
+    """Write metrics for TensorBoard too (pip install tensorboard)."""
+    wandb: str | None = None
+    """Project of Weights & Biases to log to (pip install wandb)."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on a value of another type or one out of range."""
+        ones = ("num_threads", "micro_batch", "checkpoint_every_steps", "keep_every")
+        zeros = ("num_workers", "checkpoint_every_s")
+        self._check(dict.fromkeys(ones, 1.0) | dict.fromkeys(zeros, 0.0) | {"keep_last": 2.0})
+
+
+@cache
+def field_docs(record: type) -> dict[str, str]:
+    """The text under each field of a record in this file, for those that have one."""
+    body = ast.parse(inspect.getsource(record)).body[0]
     docs: dict[str, str] = {}
     name = ""
     for node in body.body if isinstance(body, ast.ClassDef) else []:
@@ -98,22 +204,27 @@ def field_docs() -> dict[str, str]:
     return docs
 
 
-def field_help() -> str:
+def field_help(record: type) -> str:
     """One line a field: name, default and what it says."""
-    docs, lines = field_docs(), []
-    for field in fields(TrainConfig):
+    docs, lines = field_docs(record), []
+    for field in _fields(record):
         default = "required" if field.default is MISSING else repr(field.default)
         lines.append(f"  {field.name} ({default})  {docs.get(field.name, '')}".rstrip())
     return "\n".join(lines)
 
 
-def _of_type(name: str, value: object, kind: object) -> None:
-    kinds = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
-    allowed = kinds.get(kind, (str,)) if isinstance(kind, type) else (str,)
-    if type(value) not in allowed:
-        raise ConfigError(f"{name}: {value!r} is not a value of type {allowed[-1].__name__}")
+def _fields(record: Any) -> tuple[Field[Any], ...]:
+    return fields(record)
 
 
-def _at_least(name: str, value: float, least: float) -> None:
-    if value < least:
-        raise ConfigError(f"{name}: {value} is less than {least}")
+def _of_type(name: str, value: object, hint: Any) -> None:
+    kinds = get_args(hint) or (hint,)
+    if all(isinstance(kind, str) for kind in kinds):
+        if value not in kinds:
+            raise ConfigError(f"{name}: {value!r} is none of {', '.join(kinds)}")
+        return
+    if type(value) is int and float in kinds:
+        return
+    if type(value) not in kinds:
+        names = " or ".join(kind.__name__ for kind in kinds).replace("NoneType", "null")
+        raise ConfigError(f"{name}: {value!r} is not a value of type {names}")

@@ -1,26 +1,27 @@
-"""Bytes to pixels, the same for training and evaluation, and pixels to what the tower takes.
+"""Bytes to pixels: the exact centre square that evaluation takes, the random crop of training.
 
-Decoding is exact (no scaled JPEG decode), so that a machine without simplejpeg sees the same
-pixels. Alpha is laid on white. Shapes: B batch, S side, C channels.
+JPEGs come through libjpeg-turbo, by simplejpeg where it is installed and by Pillow elsewhere, with
+the same pixels. Alpha is laid on white. Refuses to know datasets and devices.
+Shapes: B batch, S side, C channels.
 """
 
 import io
+import math
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
+
+from trainer.batch import canvas_side
 
 try:
     import simplejpeg
 except ImportError:
     simplejpeg = None
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
-LUMA = (0.299, 0.587, 0.114)
+MAX_PIXELS = 178_956_970
+"""Width times height above which nothing is decoded; Pillow's own limit."""
+DCT_SCALES = (8, 4, 2, 1)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -43,62 +44,67 @@ def square(data: bytes | memoryview, side: int) -> Pixels:
     return np.asarray(image.crop((left, top, left + side, top + side)))
 
 
+def random_square(
+    data: bytes | memoryview, draws: npt.NDArray[np.float32], scale_min: float, side: int
+) -> Pixels:
+    """A random square of an encoded image as stored, uint8 (s, s, 3) with s <= `canvas_side(side)`.
+
+    `draws` are three uniform numbers: the square's area as a share in [`scale_min`, 1] of the
+    largest one's, its column and its row. A larger square is brought down to `side`, by the DCT
+    and Pillow's bicubic; any other keeps the image's own pixels. Raises BadImage.
+    """
+    edge = math.sqrt(scale_min + (1 - scale_min) * float(draws[0]))
+    pixels = _decoded(data, math.ceil(side / edge))
+    height, width = pixels.shape[:2]
+    size = max(1, round(edge * min(height, width)))
+    left, top = int(draws[1] * (width - size + 1)), int(draws[2] * (height - size + 1))
+    crop = pixels[top : top + size, left : left + size]
+    if size <= canvas_side(side):
+        return crop
+    image = Image.fromarray(np.ascontiguousarray(crop))
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+
+
 def decode(data: bytes | memoryview) -> Image.Image:
     """An encoded image as RGB at its own size; raises BadImage."""
+    return Image.fromarray(_decoded(data, None))
+
+
+def _decoded(data: bytes | memoryview, least: int | None) -> Pixels:
+    """RGB, uint8 (H, W, 3).
+
+    With `least`, a JPEG comes at the smallest DCT scale whose short side is at least that.
+    """
     if simplejpeg is not None and simplejpeg.is_jpeg(data):
         try:
-            return Image.fromarray(simplejpeg.decode_jpeg(data, "RGB"))
+            return _by_turbo(data, least)
         except ValueError:
             pass  # Pillow reads some that turbojpeg refuses (CMYK, stray bytes between markers)
     try:
-        return _on_white(Image.open(io.BytesIO(data)))
+        image = Image.open(io.BytesIO(data))
+        if image.format == "JPEG":
+            scale = _dct_scale(image.width, image.height, least)
+            image.draft("RGB", (image.width // scale, image.height // scale))
+        return np.asarray(_on_white(image))
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged bytes
         raise BadImage(str(error)) from error
 
 
-def normalise(pixels_BSSC: Tensor) -> Tensor:
-    """(B, S, S, 3) in [0, 255], uint8 or float, to float32 (B, 3, S, S) as CLIP standardises it."""
-    device = pixels_BSSC.device
-    mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
-    std = torch.tensor(STD, device=device).view(3, 1, 1)
-    return (pixels_BSSC.permute(0, 3, 1, 2).float() / 255 - mean) / std
+def _by_turbo(data: bytes | memoryview, least: int | None) -> Pixels:
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"{width} x {height} pixels are more than {MAX_PIXELS}")
+    scale = _dct_scale(width, height, least)
+    pixels: Pixels = simplejpeg.decode_jpeg(
+        data, "RGB", min_height=-(-height // scale), min_width=-(-width // scale)
+    )
+    return pixels
 
 
-def random_crop(
-    pixels_BSSC: Tensor, draws: Tensor, *, side: int, scale_min: float, flip: bool
-) -> Tensor:
-    """A square of each image holding a share in [scale_min, 1] of its area, resampled to `side`.
-
-    `draws` are uniform numbers (B, 4): area, column, row, mirror. uint8 in, bilinear float
-    (B, side, side, 3) in [0, 255] out.
-    """
-    share = (scale_min + (1 - scale_min) * draws[:, 0]).sqrt()
-    mirror = torch.where(draws[:, 3] < 0.5, -1.0, 1.0) if flip else torch.ones_like(share)
-    theta = torch.zeros(len(draws), 2, 3, device=draws.device)
-    theta[:, 0, 0], theta[:, 1, 1] = share * mirror, share
-    theta[:, :, 2] = (2 * draws[:, 1:3] - 1) * (1 - share)[:, None]
-    grid = F.affine_grid(theta, [len(draws), 3, side, side], align_corners=False)
-    pixels_BCSS = pixels_BSSC.permute(0, 3, 1, 2).float()
-    out = F.grid_sample(pixels_BCSS, grid, padding_mode="border", align_corners=False)
-    return out.permute(0, 2, 3, 1)
-
-
-def colour_jitter(pixels_BSSC: Tensor, draws: Tensor, strength: float) -> Tensor:
-    """Brightness, contrast and saturation of each image times a factor in 1 +- `strength`.
-
-    `draws` are uniform numbers (B, 3), one a factor. [0, 255] in, float32 in [0, 255] out.
-    """
-    factors = 1 + strength * (2 * draws[:, :, None, None, None] - 1)
-    brightness, contrast, saturation = factors.unbind(1)
-    out = pixels_BSSC.float() * brightness
-    out = torch.lerp(_gray(out).mean((1, 2, 3), keepdim=True), out, contrast)
-    return torch.lerp(_gray(out), out, saturation).clamp(0, 255)
-
-
-def _gray(pixels_BSSC: Tensor) -> Tensor:
-    """Luma (ITU-R BT.601), (B, S, S, 1)."""
-    weights = torch.tensor(LUMA, device=pixels_BSSC.device)
-    return (pixels_BSSC * weights).sum(-1, keepdim=True)
+def _dct_scale(width: int, height: int, least: int | None) -> int:
+    if least is None:
+        return 1
+    return next((scale for scale in DCT_SCALES if min(width, height) // scale >= least), 1)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

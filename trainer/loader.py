@@ -1,125 +1,178 @@
-"""Batches by step number: rows from the keyed order, pixels, token ids and draws for each.
+"""Batches of a run by step number, prepared ahead by threads of this process or by workers.
 
-A row whose image does not decode is replaced by the next row that does, the same one every time,
-and is reported; nothing shifts. Small datasets keep their decoded thumbnails in memory.
+The unit of work is a chunk of a rank's slice of a step, a pure function of its sample numbers, so
+batches do not depend on who prepares them. Refuses to know about models and devices.
 """
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from queue import Full, Queue
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
 
-import numpy as np
-import numpy.typing as npt
-
-from trainer import images, order
+from pipeline.manifest import digest_of
+from trainer.batch import Batch
+from trainer.chunks import Chunk, Chunks, join
 from trainer.config import TrainConfig
 from trainer.data import Dataset
-from trainer.errors import DatasetError
-from trainer.models.config import model_config
-from trainer.tokenizer import pad
+from trainer.errors import ConfigError
+from trainer.order import Mask
+from trainer.sources import Source, open_source
+from trainer.workers import Span, by_workers
 
-CACHE_BYTES = 1 << 30
-NUM_DRAWS = 7
+__all__ = ["Batch", "Loader", "Source"]
 
-UNKNOWN, GOOD, BAD = 0, 1, 2
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B samples of one step. `rows` are those used, `bad` those that had to be replaced."""
-
-    rows: npt.NDArray[np.int64]
-    bad: npt.NDArray[np.int64]
-    pixels: npt.NDArray[np.uint8]
-    """(B, S, S, 3), S being `thumbnail_side`."""
-    tokens: npt.NDArray[np.int64]
-    """(B, L), zeros behind the end marker."""
-    draws: npt.NDArray[np.float32]
-    """(B, 4) uniform numbers for augmentation, keyed by (seed, epoch, uid)."""
-
-
-def thumbnail_side(config: TrainConfig) -> int:
-    """Side of the squares that batches hold: a little over the tower's where crops are drawn."""
-    side = model_config(config.model).image_size
-    return side if config.crop_scale_min == 1 else side * 8 // 7
+LARGEST_CHUNK = 128
+MAX_THREADS = 16
+POLL_S = 0.1
 
 
 class Loader:
-    """Batches of a dataset under a configuration, each a pure function of its step's number."""
+    """A rank's batches of a run. `content` is a digest of all that decides which pairs come."""
 
     def __init__(
-        self, dataset: Dataset, config: TrainConfig, cache_bytes: int = CACHE_BYTES
+        self,
+        sources: Sequence[Source],
+        config: TrainConfig,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        index_folder: Path | None = None,
     ) -> None:
-        self.dataset, self.config = dataset, config
-        self.context_length = model_config(config.model).context_length
-        self.side = thumbnail_side(config)
-        self._state = np.zeros(len(dataset), np.uint8)
-        shape = (len(dataset), self.side, self.side, 3)
-        fits = int(np.prod(shape)) <= cache_bytes
-        self._cache = np.empty(shape, np.uint8) if fits else None
+        """Raise DatasetError on a source with missing files, ConfigError on an uneven split.
 
-    def rows(self, step: int) -> npt.NDArray[np.int64]:
-        """The rows that step `step` asks for, shape (B,), before bad ones are replaced."""
-        samples = self._samples(step)
-        return order.sample_rows(self.dataset.content, self.config.seed, samples, len(self.dataset))
+        Indexes of subsets and of foreign datasets are kept in `index_folder`, for later runs too.
+        """
+        if config.batch_size % world_size:
+            raise ConfigError(
+                f"batch_size: {config.batch_size} is not divisible by {world_size} processes"
+            )
+        self._config, self._rank, self._size = config, rank, config.batch_size // world_size
+        self._num_workers, self._pin_memory = num_workers, pin_memory
+        self._temporary = None if index_folder else TemporaryDirectory(prefix="openwit-index-")
+        folder = index_folder or Path(self._temporary.name if self._temporary else "")
+        self._datasets = [open_source(source, folder) for source in sources]
+        self._weights = [source.weight for source in sources]
+        self.content = _content(self._datasets, self._weights)
+        self.num_rows = sum(sum(dataset.sizes) for dataset in self._datasets)
+        self._chunks = self._new_chunks()
 
     def batch(self, step: int) -> Batch:
-        """Everything that step `step` needs."""
-        with ThreadPoolExecutor(_num_decoders()) as pool:
-            return self._batch(step, pool)
+        """Everything that the rank needs for step `step`."""
+        return join([self._chunks.fetch(*span) for span in self._spans(step, step + 1)])
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """Batches of steps `first` to `last` - 1; the next is prepared while one is used."""
-        with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(_num_decoders()) as pool:
-            following = ahead.submit(self._batch, first, pool) if first < last else None
-            for step in range(first, last):
-                assert following is not None
-                batch = following.result()
-                following = ahead.submit(self._batch, step + 1, pool) if step + 1 < last else None
-                yield batch
+        spans = self._spans(first, last)
+        if self._num_workers:
+            ahead = self._num_parts()
+            chunks = by_workers(self._new_chunks(), spans, self._num_workers, ahead)
+        else:
+            chunks = self._by_threads(spans)
+        return _ahead(self._joined(chunks))
 
-    def _samples(self, step: int) -> npt.NDArray[np.int64]:
-        size = self.config.batch_size
-        return np.arange(step * size, (step + 1) * size, dtype=np.int64)
+    def drawn(self, steps: int) -> list[Mask]:
+        """For each source, which of its rows the first `steps` steps asked for, over all ranks."""
+        return self._chunks.mixture.seen(steps * self._config.batch_size)
 
-    def _batch(self, step: int, pool: ThreadPoolExecutor) -> Batch:
-        asked = self.rows(step)
-        found = list(pool.map(self._nearest, asked.tolist()))
-        rows = np.array([row for row, _ in found], np.int64)
-        tokens = [self.dataset.tokens(row, self.context_length) for row in rows.tolist()]
-        epochs = self._samples(step) // len(self.dataset)
-        words = order.keyed_draws(self.config.seed, epochs, self.dataset.uids[rows], NUM_DRAWS)
-        pixels = np.stack([square for _, square in found])
-        return Batch(rows, asked[rows != asked], pixels, pad(tokens), order.uniform(words))
+    def verify(self) -> None:
+        """Read every file of every source; DatasetError names the first that is damaged."""
+        for dataset in self._datasets:
+            dataset.verify()
 
-    def _nearest(self, asked: int) -> tuple[int, images.Pixels]:
-        """The row itself, or the first one after it whose image decodes, and its pixels."""
-        for step in range(len(self.dataset)):
-            row = (asked + step) % len(self.dataset)
-            pixels = self._pixels(row)
-            if pixels is not None:
-                return row, pixels
-        raise DatasetError(
-            "no image of the dataset can be decoded; look at its `why` and verify it"
-        )
+    def _new_chunks(self) -> Chunks:
+        return Chunks(self._datasets, self._weights, self._config)
 
-    def _pixels(self, row: int) -> images.Pixels | None:
-        if self._state[row] == BAD:
-            return None
-        if self._cache is not None and self._state[row] == GOOD:
-            cached: images.Pixels = self._cache[row]
-            return cached
+    def _num_parts(self) -> int:
+        """Chunks of a batch: small ones, so that all hands have work."""
+        hands = self._num_workers or _num_threads()
+        return -(-self._size // min(LARGEST_CHUNK, -(-self._size // hands)))
+
+    def _spans(self, first: int, last: int) -> Iterator[Span]:
+        """The sample numbers of each chunk of the rank's slices of these steps."""
+        for step in range(first, last):
+            start = step * self._config.batch_size + self._rank * self._size
+            parts = self._num_parts()
+            ends = [start + self._size * part // parts for part in range(parts + 1)]
+            yield from pairwise(ends)
+
+    def _joined(self, chunks: Generator[Chunk]) -> Generator[Batch]:
+        group = []
         try:
-            pixels = images.square(self.dataset.image(row), self.side)
-        except images.BadImage:
-            self._state[row] = BAD
-            return None
-        if self._cache is not None:
-            self._cache[row] = pixels
-            self._state[row] = GOOD
-        return pixels
+            for chunk in chunks:
+                group.append(chunk)
+                if len(group) == self._num_parts():
+                    batch = join(group)
+                    yield batch.pinned() if self._pin_memory else batch
+                    group = []
+        finally:
+            chunks.close()
+
+    def _by_threads(self, spans: Iterator[Span]) -> Generator[Chunk]:
+        pool = ThreadPoolExecutor(_num_threads())
+        pending: deque[Future[Chunk]] = deque()
+        try:
+            for span in spans:
+                pending.append(pool.submit(self._chunks.fetch, *span))
+                if len(pending) > self._num_parts():
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _num_decoders() -> int:
-    return min(16, os.cpu_count() or 1)
+def _content(datasets: Sequence[Dataset], weights: Sequence[float]) -> str:
+    """A single dataset's own digest, else one of all digests and their shares."""
+    if len(datasets) == 1:
+        return datasets[0].content
+    shares = [weight / sum(weights) for weight in weights]
+    contents = [dataset.content for dataset in datasets]
+    return digest_of(
+        [f"{content} {share!r}" for content, share in zip(contents, shares, strict=True)]
+    )
+
+
+def _ahead(batches: Generator[Batch]) -> Generator[Batch]:
+    """The batches, the next of them made by a thread meanwhile; it ends with the generator."""
+    ready: Queue[Batch | BaseException | None] = Queue(maxsize=1)
+    stop = Event()
+
+    def hand(item: Batch | BaseException | None) -> None:
+        while not stop.is_set():
+            with suppress(Full):
+                return ready.put(item, timeout=POLL_S)
+
+    def run() -> None:
+        try:
+            for batch in batches:
+                hand(batch)
+                if stop.is_set():
+                    break
+            hand(None)
+        except BaseException as error:
+            hand(error)
+        finally:
+            batches.close()
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _num_threads() -> int:
+    return min(MAX_THREADS, os.cpu_count() or 1)

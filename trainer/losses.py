@@ -1,13 +1,62 @@
-"""The contrastive objective, and the positive-pair regulariser of Chen et al.
+"""The contrastive objectives, exact over any number of processes, without the matrix of pairs.
 
-Logits are always float32: at a scale of 100 a bfloat16 step is 0.5. Shapes: B pairs, E embedding.
+A loss and its gradients are computed together, tile by tile, from the rows of the towers; autograd
+sees one node. Logits are float32 (at a scale of 100 a bfloat16 step is 0.5), or float64 where the
+rows are. Knows no model. Shapes: b own pairs of a process, B all pairs, E embedding.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.backends import cuda, mkldnn
+
+from trainer.collectives import Group, gathered, own_rank, summed
+from trainer.errors import ConfigError
+from trainer.pairwise import cyclic_share, siglip_share
+from trainer.softmax import clip_share
+from trainer.tiled import Gradients, Strip
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is minimised.
+
+    - clip: symmetric cross-entropy of the cosines (Radford et al. 2021, figure 3); the weight of a
+      pair is that of its row and its column.
+    - siglip: sigmoid loss summed over all entries, divided by B (Zhai et al. 2023); an entry has
+      the mean weight of its two pairs.
+    - cyclip: clip, and cyclip_in * B * mean((cosine of two images - of their texts)^2) +
+      cyclip_cross * B * mean((cosine of image i and text j - of image j and text i)^2) (Goel et
+      al. 2022), where hidden entries count as 0 and the others by the mean weight of their pairs.
+    """
+
+    loss: Literal["clip", "siglip", "cyclip"] = "clip"
+    pos_reg: float = 0.0
+    """Lambda of Chen et al. (ICLR 2024): adds lambda * mean(1 - cosine of positives)."""
+    cyclip_in: float = 0.25
+    """Lambda of CyCLIP's in-modal term (Goel et al. 2022)."""
+    cyclip_cross: float = 0.25
+    """Lambda of CyCLIP's cross-modal term."""
+    label_smoothing: float = 0.0
+    """Share of a target spread over all entries not hidden; of two classes in siglip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What is known of a process's b pairs; on the device of their embeddings."""
+
+    image_ids_B: Tensor | None = None
+    """int64: equal for the same picture. Such pairs are no negatives of each other."""
+    text_ids_B: Tensor | None = None
+    """int64: equal for the same caption."""
+    weights_B: Tensor | None = None
+    """float32, not negative, not all 0: how much a pair counts beside the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,26 +67,120 @@ class Loss:
     positive_cosine: Tensor
     """Mean cosine of an image and its own text."""
     margin: Tensor
-    """Mean over images of the own text's cosine less the best other text's."""
+    """Mean over images of the own text's cosine less the best other's that is not hidden."""
 
 
-def clip_loss(image_BE: Tensor, text_BE: Tensor, scale: Tensor, pos_reg: float = 0.0) -> Loss:
-    """Symmetric cross-entropy over the cosines of B pairs (CLIP figure 3).
+_UNKNOWN = Pairs()
+_LIBRARIES: tuple[Any, ...] = (cuda.matmul, mkldnn.matmul)  # type: ignore[attr-defined]
 
-    `image_BE` and `text_BE` have unit rows; `scale` multiplies cosines. `pos_reg` is the lambda of
-    Chen et al. (ICLR 2024): it adds lambda * mean(1 - cosine of positives), outside the scale.
+
+def contrastive_loss(
+    image_BE: Tensor,
+    text_BE: Tensor,
+    scale: Tensor,
+    bias: Tensor | None,
+    objective: Objective,
+    pairs: Pairs = _UNKNOWN,
+    *,
+    group: Group = None,
+    tile: int | None = None,
+) -> Loss:
+    """The loss of all processes' pairs, the same on each of them.
+
+    `image_BE` and `text_BE` are this process's unit rows (b, E), as many as every other's of
+    `group`; `scale` multiplies cosines, `bias` is added (siglip alone, which raises ConfigError
+    without it). The gradients by the rows are those of the whole loss; those by `scale` and `bias`
+    are this process's share, of which the sum over processes is the whole. Memory beyond the rows
+    is O(B E + tile^2), where `tile` is the side of a tile in pairs (by default one that suits the
+    device). Gradients are there once `value` is: there is no second derivative.
     """
-    with torch.autocast(image_BE.device.type, enabled=False):
-        cosine_BB = image_BE.float() @ text_BE.float().T
-        logits_BB = scale.float() * cosine_BB
-        labels_B = torch.arange(len(cosine_BB), device=cosine_BB.device)
-        value = (F.cross_entropy(logits_BB, labels_B) + F.cross_entropy(logits_BB.T, labels_B)) / 2
-        positive_B = cosine_BB.diagonal()
-        if pos_reg:
-            value = value + pos_reg * (1 - positive_B).mean()
-    return Loss(value, positive_B.detach().mean(), _margin(cosine_BB.detach()))
+    if objective.loss == "siglip" and bias is None:
+        raise ConfigError("loss: siglip needs a model with a logit bias (logit_bias=True)")
+    dtype = torch.promote_types(image_BE.dtype, torch.float32)
+    image_BE, text_BE = image_BE.to(dtype), text_BE.to(dtype)
+    scale = scale.to(dtype).reshape(())
+    bias = torch.zeros_like(scale) if bias is None else bias.to(dtype).reshape(())
+    inputs = (image_BE, text_BE, scale, bias)
+    graded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    with torch.no_grad(), torch.autocast(image_BE.device.type, enabled=False), _exact_products():
+        strip = _strip(image_BE, text_BE, pairs, group, tile)
+        share, best_b, gradients = _share(strip, scale, bias, objective, graded)
+        value, positive, margin = _over_all(strip, share, best_b).to(dtype)
+    if gradients is not None:
+        slopes = (gradients.image_bE, gradients.text_bE, gradients.scale, gradients.bias)
+        known: Callable[..., Tensor] = _Known.apply
+        value = known(value, *inputs, *(slope.to(dtype) for slope in slopes))
+    return Loss(value, positive, margin)
 
 
-def _margin(cosine_BB: Tensor) -> Tensor:
-    others_BB = cosine_BB.clone().fill_diagonal_(-torch.inf)
-    return (cosine_BB.diagonal() - others_BB.amax(dim=1)).mean()
+class _Known(Function):
+    """A value whose gradients by four inputs have been computed with it."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *inputs_and_gradients: Tensor) -> Tensor:
+        ctx.save_for_backward(*inputs_and_gradients[4:])
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, *(slope * gradient for gradient in ctx.saved_tensors), *(4 * [None]))
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    """Products of float32 matrices in float32, whatever the towers may use (TF32, bfloat16)."""
+    before = [library.fp32_precision for library in _LIBRARIES]
+    try:
+        for library in _LIBRARIES:
+            library.fp32_precision = "ieee"
+        yield
+    finally:
+        for library, precision in zip(_LIBRARIES, before, strict=True):
+            library.fp32_precision = precision
+
+
+def _strip(
+    image_bE: Tensor, text_bE: Tensor, pairs: Pairs, group: Group, tile: int | None
+) -> Strip:
+    text_BE = gathered(text_bE, group)
+    side = tile or (4096 if text_bE.is_cuda else 1024)
+    if pairs.weights_B is None:
+        weights_B = text_BE.new_full((len(text_BE),), 1 / len(text_BE))
+    else:
+        weights_B = gathered(pairs.weights_B.to(text_bE.dtype), group)
+        weights_B = weights_B / weights_B.sum()
+    known = (pairs.image_ids_B, pairs.text_ids_B)
+    ids = tuple(gathered(ids_b, group) for ids_b in known if ids_b is not None)
+    return Strip(image_bE, text_BE, weights_B, ids, own_rank(group) * len(image_bE), side, group)
+
+
+def _share(
+    strip: Strip, scale: Tensor, bias: Tensor, objective: Objective, graded: bool
+) -> tuple[Tensor, Tensor, Gradients | None]:
+    if objective.loss == "siglip":
+        parts = siglip_share(strip, scale, bias, objective.label_smoothing, graded)
+    else:
+        parts = clip_share(strip, scale, objective.label_smoothing, graded)
+    share, best_b, gradients = parts
+    if objective.loss == "cyclip":
+        within, across = objective.cyclip_in, objective.cyclip_cross
+        share = share + cyclic_share(strip, within, across, gradients)
+    if objective.pos_reg:
+        pull_b = objective.pos_reg * strip.weights_B[strip.own]
+        share = share + (pull_b * (1 - strip.positive_b)).sum(dtype=torch.float64)
+        if gradients is not None:
+            gradients.pull(strip, pull_b)
+    return share, best_b, gradients
+
+
+def _over_all(strip: Strip, share: Tensor, best_b: Tensor) -> Tensor:
+    """Loss, mean positive cosine and margin of all processes' pairs, (3,)."""
+    positive_b = strip.positive_b
+    # Where every other text is left out there is no margin; any cosine is above -2.
+    contrasted_b = ~(best_b < -2)
+    gap_b = torch.where(contrasted_b, positive_b - best_b, 0)
+    columns = (positive_b, torch.ones_like(positive_b), gap_b, contrasted_b)
+    sums = torch.stack([share, *(column_b.sum(dtype=torch.float64) for column_b in columns)])
+    value, positive, count, gap, contrasted = summed(sums, strip.group)
+    return torch.stack([value, positive / count, gap / contrasted.clamp(min=1)])

@@ -1,35 +1,169 @@
 """The order of training samples and every draw made for them, as pure functions of keys.
 
-Sample number g of a run is row `rows(g)`: epoch g // N under that epoch's own permutation of N
-rows. There is no generator to save; a run resumes anywhere, under any split of its batches.
+Sample number g of a run is a place: a source, its epoch, a shard and a row. There is no generator
+to save, so a run resumes anywhere and splits its batches in any way. Refuses to know what rows are.
 """
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 Words = npt.NDArray[np.uint64]
-Rows = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 ROUNDS = 6
+BLOCK = 1024
+FINEST_SHARE = 10**6
 
 
-def sample_rows(dataset: str, seed: int, samples: Rows, num_rows: int) -> Rows:
-    """Rows of the samples with these numbers, in [0, num_rows).
+@dataclass(frozen=True)
+class Places:
+    """Where samples lie, one number a sample in each array: `row` counts from its shard's first."""
 
-    `dataset` is the content digest. Every epoch visits each row once, whatever the batch size.
+    source: Ints
+    epoch: Ints
+    shard: Ints
+    row: Ints
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """One epoch of a source: its shards in the order of their turn, and where windows begin."""
+
+    shards: Ints
+    starts: Ints
+    """Position of the first row of each shard in turn, and the number of rows at the end."""
+    windows: Ints
+    """The same for windows."""
+
+
+class Order:
+    """The order of one source's rows, epoch after epoch.
+
+    `sizes` are the rows of its shards. An epoch permutes the shards; `window` shards in a row form
+    a window, within which rows are permuted. So at most two windows are in use at any moment.
     """
-    epochs, positions = np.divmod(samples, num_rows)
-    out = np.empty_like(samples)
-    for epoch in np.unique(epochs):
-        here = epochs == epoch
-        keys = _keys(f"order\0{dataset}\0{seed}\0{epoch}", ROUNDS)
-        out[here] = permute(positions[here], num_rows, keys)
-    return out
+
+    def __init__(self, content: str, seed: int, sizes: Sequence[int], window: int) -> None:
+        self.sizes, self.num_rows = np.array(sizes, np.int64), int(sum(sizes))
+        self._key, self._window = f"order\0{content}\0{seed}", window
+        self._plan = lru_cache(maxsize=4)(self._new_plan)
+
+    def locate(self, turns: Ints) -> tuple[Ints, Ints, Ints]:
+        """Epoch, shard and row of each turn; every epoch of `num_rows` turns visits each row."""
+        epochs, positions = np.divmod(turns, self.num_rows)
+        shards, rows = np.empty_like(turns), np.empty_like(turns)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            shards[here], rows[here] = self._locate(epoch, positions[here])
+        return epochs, shards, rows
+
+    def seen(self, num_turns: int) -> Mask:
+        """Which rows, counted over the shards as they are given, the first turns asked for."""
+        if num_turns >= self.num_rows:
+            return np.ones(self.num_rows, bool)
+        plan = self._plan(0)
+        window = int(np.searchsorted(plan.windows, num_turns, side="right")) - 1
+        whole = int(np.searchsorted(plan.starts, plan.windows[window]))
+        firsts = np.cumsum(self.sizes) - self.sizes
+        mask = np.zeros(self.num_rows, bool)
+        for shard in plan.shards[:whole].tolist():
+            mask[firsts[shard] : firsts[shard] + self.sizes[shard]] = True
+        shards, rows = self._locate(0, np.arange(plan.windows[window], num_turns))
+        mask[firsts[shards] + rows] = True
+        return mask
+
+    def _locate(self, epoch: int, positions: Ints) -> tuple[Ints, Ints]:
+        plan = self._plan(epoch)
+        windows = np.searchsorted(plan.windows, positions, side="right") - 1
+        shuffled = np.empty_like(positions)
+        for window in np.unique(windows).tolist():
+            here = windows == window
+            first, end = plan.windows[window : window + 2].tolist()
+            keys = _keys(f"{self._key}\0{epoch}\0{window}", ROUNDS)
+            shuffled[here] = first + permute(positions[here] - first, end - first, keys)
+        turns = np.searchsorted(plan.starts, shuffled, side="right") - 1
+        return plan.shards[turns], shuffled - plan.starts[turns]
+
+    def _new_plan(self, epoch: int) -> EpochPlan:
+        keys = _keys(f"{self._key}\0{epoch}", ROUNDS)
+        shards = permute(np.arange(len(self.sizes)), len(self.sizes), keys)
+        starts = np.concatenate([[0], np.cumsum(self.sizes[shards])])
+        return EpochPlan(shards, starts, np.append(starts[: -1 : self._window], starts[-1]))
 
 
-def permute(positions: Rows, size: int, keys: Words) -> Rows:
+class Mixture:
+    """Several orders taken in turn by weight, each going through its own epochs.
+
+    Samples are dealt exactly: in any whole number of blocks, the first source has had the integer
+    part of its share, the second that of its share of the rest, and so on. Who comes when within a
+    block is permuted.
+    """
+
+    def __init__(self, orders: Sequence[Order], weights: Sequence[float], seed: int) -> None:
+        self.orders, self._key = tuple(orders), f"mixture\0{seed}"
+        exact = [Fraction(str(weight)) for weight in weights]
+        rests = [sum(exact[index:], Fraction(0)) for index in range(len(exact))]
+        self._shares = [
+            (weight / rest).limit_denominator(FINEST_SHARE)
+            for weight, rest in zip(exact, rests, strict=True)
+        ]
+
+    def locate(self, samples: Ints) -> Places:
+        """Where the samples with these numbers lie."""
+        source, turns = self._deal(samples)
+        epoch, shard, row = (np.empty_like(samples) for _ in range(3))
+        for index, order in enumerate(self.orders):
+            here = source == index
+            epoch[here], shard[here], row[here] = order.locate(turns[here])
+        return Places(source, epoch, shard, row)
+
+    def seen(self, num_samples: int) -> list[Mask]:
+        """For each source, which of its rows the first samples asked for."""
+        whole = num_samples - num_samples % BLOCK
+        rest = self.locate(np.arange(whole, num_samples))
+        masks = []
+        left = whole
+        for index, (order, share) in enumerate(zip(self.orders, self._shares, strict=True)):
+            turns = left * share.numerator // share.denominator
+            left -= turns
+            mask, here = order.seen(turns), rest.source == index
+            firsts = np.cumsum(order.sizes) - order.sizes
+            mask[firsts[rest.shard[here]] + rest.row[here]] = True
+            masks.append(mask)
+        return masks
+
+    def _deal(self, samples: Ints) -> tuple[Ints, Ints]:
+        """The source of each sample and which of that source's turns it is."""
+        if len(self.orders) == 1:
+            return np.zeros_like(samples), samples
+        turns = self._within_blocks(samples)
+        source = np.full_like(samples, -1)
+        for index, share in enumerate(self._shares):
+            had = turns * share.numerator // share.denominator
+            takes = (turns + 1) * share.numerator // share.denominator > had
+            mine = (source < 0) & takes
+            waits = (source < 0) & ~takes
+            source[mine] = index
+            turns = np.where(mine, had, np.where(waits, turns - had, turns))
+        return source, turns
+
+    def _within_blocks(self, samples: Ints) -> Ints:
+        blocks, offsets = np.divmod(samples, BLOCK)
+        for block in np.unique(blocks).tolist():
+            here = blocks == block
+            keys = _keys(f"{self._key}\0{block}", ROUNDS)
+            offsets[here] = permute(offsets[here], BLOCK, keys)
+        return blocks * BLOCK + offsets
+
+
+def permute(positions: Ints, size: int, keys: Words) -> Ints:
     """A keyed bijection of [0, size): a Feistel network, walked until it lands inside.
 
     The network permutes 4^k >= size numbers; following a cycle from inside back inside keeps it
@@ -42,12 +176,12 @@ def permute(positions: Rows, size: int, keys: Words) -> Rows:
     return values.astype(np.int64)
 
 
-def keyed_draws(seed: int, epoch: npt.NDArray[np.int64], uids: Words, count: int) -> Words:
-    """`count` independent 64-bit words for each sample of (seed, epoch, uid), shape (rows, count).
+def keyed_draws(purpose: str, seed: int, epoch: Ints, uids: Words, count: int) -> Words:
+    """`count` independent 64-bit words for each sample of (purpose, seed, epoch, uid).
 
-    `uids` are words of shape (rows, 2); `epoch` has shape (rows,).
+    `uids` are words of shape (rows, 2), `epoch` has shape (rows,), the result (rows, count).
     """
-    keys = _keys(f"augment\0{seed}", count)
+    keys = _keys(f"{purpose}\0{seed}", count)
     mixed = _mix(_mix(uids[:, 0] ^ epoch.astype(np.uint64)) ^ uids[:, 1])
     return _mix(mixed[:, None] ^ keys[None, :])
 
@@ -65,6 +199,7 @@ def _feistel(values: Words, half: np.uint64, keys: Words) -> Words:
     return (left << half) | right
 
 
+@lru_cache(maxsize=1024)
 def _keys(text: str, count: int) -> Words:
     data = hashlib.shake_128(text.encode()).digest(8 * count)
     return np.frombuffer(data, "<u8").astype(np.uint64)

@@ -1,55 +1,96 @@
-"""CLIP's byte-level BPE: captions to token ids, exactly as OpenAI and open_clip encode them.
+"""Captions to CLIP's token ids, exactly as OpenAI and open_clip encode them, in batches.
 
-Special-token strings inside captions are ordinary text here: a web page cannot place an end marker
-in the middle of a caption. The vocabulary is OpenAI's (`assets/bpe_simple_vocab_16e6.txt.gz`).
+Marker strings inside captions are ordinary text here, so that a web page cannot place an end marker
+in the middle of a caption; who needs the ids of a pipeline that reads them names its `markers`.
+Knows nothing of files or models; how words become ids is told in `trainer.bpe`.
 """
 
-import gzip
 import html
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+from unicodedata import is_normalized
 
 import numpy as np
 import numpy.typing as npt
-import regex
 
-try:
-    from instant_clip_tokenizer import Tokenizer as FastTokenizer
-except ImportError:
-    FastTokenizer = None
+from trainer.bpe import EOT, SOT, encode_words
+from trainer.errors import ConfigError
+from trainer.words import encode_lines
 
-SOT, EOT = 49_406, 49_407
+__all__ = [
+    "CONTEXT_LENGTH",
+    "EOT",
+    "OPENAI_MARKERS",
+    "OPEN_CLIP_MARKERS",
+    "SOT",
+    "Ids",
+    "clean",
+    "encode_batch",
+    "pad",
+    "truncate",
+]
+
 CONTEXT_LENGTH = 77
-NUM_MERGES = 49_152 - 256 - 2
-CACHED_WORDS = 1 << 16
-
-VOCABULARY = Path(__file__).parent / "assets" / "bpe_simple_vocab_16e6.txt.gz"
-_WORD = regex.compile(
-    r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE
-)
+OPENAI_MARKERS = ("<|startoftext|>", "<|endoftext|>")
+OPEN_CLIP_MARKERS = ("<start_of_text>", "<end_of_text>")
+BLOCK = 4096
 
 Ids = npt.NDArray[np.uint16]
+
+_TOUCHED = re.compile(
+    "&(?! )|[\x00-\x08\x0a-\x1f\x7f-\x9f\u0132\u0133\u0149\u01c4-\u01cc\u01f1-\u01f3"
+    "\u2028\u2029\u206a-\u206f\u3000\ud800-\udfff\ufb00-\ufb06\ufeff-\uffff]"
+)
+"""What ftfy and html.unescape may change, quotes aside, in a text with no mojibake in it."""
+_CURLY = re.compile("[\u02bc\u2018-\u201f]")
 
 
 def clean(text: str) -> str:
     """Mojibake repaired, HTML unescaped twice, white space collapsed, lower case.
 
-    Printable ASCII without an ampersand needs no repair, which spares ftfy for most captions.
+    Raises `ConfigError` where ftfy is missing and needed: plain ASCII does without.
     """
-    if not (text.isascii() and text.isprintable() and "&" not in text):
-        text = html.unescape(html.unescape(_ftfy()(text)))
-    return " ".join(text.split()).lower()
+    return " ".join(_repaired(text).split()).lower()
 
 
-def encode_batch(texts: Sequence[str], context_length: int = CONTEXT_LENGTH) -> list[Ids]:
+def encode_batch(
+    texts: Sequence[str], context_length: int = CONTEXT_LENGTH, markers: tuple[str, ...] = ()
+) -> list[Ids]:
     """Ids of every text between SOT and EOT, at most `context_length` long with EOT last.
 
-    Unpadded uint16 arrays. instant-clip-tokenizer, where installed, encodes the ASCII texts.
+    Unpadded uint16 arrays. A text's `markers`, if any are named, become SOT and EOT.
     """
-    return [_frame(_ids(clean(text)), context_length) for text in texts]
+    rows: list[Ids] = []
+    for start in range(0, len(texts), BLOCK):
+        # Words split at white space of any width, so that only line breaks have to go.
+        block = [
+            text.lower()
+            if text.isascii() and text.isprintable() and "&" not in text
+            else _repaired(text).lower()
+            for text in texts[start : start + BLOCK]
+        ]
+        ids, cuts = encode_lines(block)
+        rows += [ids[first:stop] for first, stop in pairwise(cuts.tolist())]
+        marked = [any(marker in text for marker in markers) for text in block] if markers else []
+        for index in np.flatnonzero(marked):
+            rows[start + index] = np.array(
+                [SOT, *encode_words(block[index], markers), EOT], np.uint16
+            )
+        for index in np.flatnonzero(np.diff(cuts) > context_length):
+            rows[start + index] = truncate(rows[start + index], context_length)
+    return rows
+
+
+def _repaired(text: str) -> str:
+    """One line: mojibake repaired, HTML unescaped, quotes straight."""
+    if _TOUCHED.search(text) or not (text.isascii() or _is_sound(text)):
+        return " ".join(html.unescape(html.unescape(_ftfy().fix_text(text))).split())
+    if _CURLY.search(text):
+        return re.sub("[\u02bc\u2018-\u201b]", "'", re.sub("[\u201c-\u201f]", '"', text))
+    return text
 
 
 def truncate(ids: Ids, context_length: int) -> Ids:
@@ -57,87 +98,50 @@ def truncate(ids: Ids, context_length: int) -> Ids:
     return ids if len(ids) <= context_length else np.append(ids[: context_length - 1], ids[-1:])
 
 
-def pad(batch: Sequence[Ids]) -> npt.NDArray[np.int64]:
-    """Ids of a batch as one int64 array, zeros behind, as wide as the longest."""
-    out = np.zeros((len(batch), max(map(len, batch))), np.int64)
-    for row, ids in zip(out, batch, strict=True):
-        row[: len(ids)] = ids
-    return out
+def pad(batch: Sequence[Ids], multiple: int = 1) -> npt.NDArray[np.int64]:
+    """Ids of a batch as one int64 array (B, L), zeros behind.
+
+    L is the longest text's length, rounded up to a `multiple`.
+    """
+    lengths_B = np.fromiter(map(len, batch), np.int64, len(batch))
+    width = -(-int(lengths_B.max()) // multiple) * multiple
+    out_BL = np.zeros((len(batch), width), np.int64)
+    out_BL[np.arange(width) < lengths_B[:, None]] = np.concatenate(batch)
+    return out_BL
 
 
-def _frame(ids: Sequence[int], context_length: int) -> Ids:
-    return np.array([SOT, *ids[: context_length - 2], EOT], np.uint16)
+def _is_sound(text: str) -> bool:
+    """Whether ftfy sees no mojibake and nothing to compose."""
+    ftfy = _ftfy()
+    return is_normalized("NFC", text) and not (ftfy.clue.search(text) and ftfy.is_bad(text))
 
 
-def _ids(text: str) -> list[int]:
-    fast = _fast()
-    # The Rust build splits by another Unicode version and knows marker strings of its own.
-    if fast is not None and text.isascii() and "_of_text>" not in text:
-        ids: list[int] = fast.encode(text)
-        return ids
-    return [token for word in _WORD.findall(text) for token in _bpe(word)]
-
-
-@lru_cache(CACHED_WORDS)
-def _bpe(word: str) -> tuple[int, ...]:
-    """Merge a word's bytes, always the pair learned first, everywhere it stands."""
-    merges = _merges()
-    byte_ids = _byte_ids()
-    ids = [byte_ids[byte] for byte in word.encode()]
-    ids[-1] += 256
-    while len(ids) > 1:
-        pair = min(pairwise(ids), key=lambda p: merges.get(p, SOT))
-        if pair not in merges:
-            break
-        ids = _merge(ids, pair, merges[pair])
-    return tuple(ids)
-
-
-def _merge(ids: list[int], pair: tuple[int, int], merged: int) -> list[int]:
-    out: list[int] = []
-    at = 0
-    while at < len(ids):
-        found = tuple(ids[at : at + 2]) == pair
-        out.append(merged if found else ids[at])
-        at += 2 if found else 1
-    return out
-
-
-def _byte_alphabet() -> list[int]:
-    """Bytes in the vocabulary's order: those that print in Latin-1 first, then the rest."""
-    printing = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    return printing + sorted(set(range(256)) - set(printing))
+class _Ftfy(NamedTuple):
+    fix_text: Callable[[str], str]
+    is_bad: Callable[[str], bool]
+    clue: re.Pattern[str]
 
 
 @cache
-def _byte_ids() -> dict[int, int]:
-    return {byte: index for index, byte in enumerate(_byte_alphabet())}
+def _ftfy() -> _Ftfy:
+    """Imported late: readers of ready-made tokens need no ftfy."""
+    try:
+        from ftfy import fix_text
+        from ftfy.badness import MOJIBAKE_CATEGORIES, is_bad
+    except ImportError:
+        raise ConfigError("captions that are not plain ASCII need ftfy: pip install ftfy") from None
+    return _Ftfy(fix_text, is_bad, _mojibake_clue(MOJIBAKE_CATEGORIES))
 
 
-@cache
-def _merges() -> dict[tuple[int, int], int]:
-    """Pairs of ids and the id that they merge into: bytes, bytes at a word's end, then merges."""
-    alphabet = _byte_alphabet()
-    # In the file a byte that does not print stands as the character 256 + its rank among those.
-    letters = [chr(byte) for byte in alphabet[:188]] + [chr(256 + rank) for rank in range(68)]
-    names = letters + [letter + "</w>" for letter in letters]
-    ids = {name: index for index, name in enumerate(names)}
-    lines = gzip.decompress(VOCABULARY.read_bytes()).decode().split("\n")[1 : NUM_MERGES + 1]
-    merges = {}
-    for index, line in enumerate(lines, start=len(ids)):
-        left, right = line.split()
-        merges[ids[left], ids[right]] = ids[left + right] = index
-    return merges
+def _mojibake_clue(categories: Mapping[str, str]) -> re.Pattern[str]:
+    """What there is in all that ftfy takes for mojibake, found 20 times as fast.
 
-
-@cache
-def _fast() -> Any:
-    return FastTokenizer() if FastTokenizer is not None else None
-
-
-@cache
-def _ftfy() -> Callable[[str], str]:
-    """Imported late: machines that read ready-made tokens need no ftfy."""
-    from ftfy import fix_text
-
-    return fix_text
+    Every sequence in its list has one of few characters, or two of its categories side by side of
+    which one at least is no common Greek or Cyrillic letter.
+    """
+    letters = categories["lower_common"] + categories["upper_common"]
+    rest = "".join(
+        set(categories.values()) - {categories["lower_common"], categories["upper_common"]}
+    )
+    few = "\x80-\x9f\u0152\u0153\u00c2\u00c3\u0402"
+    return re.compile(f"[{rest}{few}](?:(?<=[{few}])|(?=[{rest}{letters}])|(?<=[{letters}].))")

@@ -1,16 +1,24 @@
 """`openwit bench`: every claim of speed or size, measured beside its peer."""
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from jobs.bench.table import Row, as_json, as_table
+from jobs.bench.table import Row, as_json, as_table, machine
+from jobs.bench.trainer import GROUPS, missing
+from jobs.bench.trainer import measure as measure_trainer
 from pipeline.errors import Exit, UserError
+from trainer.errors import TrainerError
 
 bench = App(name="bench", help="Measure openwit beside its peers (install openwit[bench]).")
 DEFAULT_SIZES = (1_000_000, 10_000_000)
+DEFAULT_LAMBDAS = (0.0, 0.05, 0.1, 0.3, 1.0)
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 @bench.command
@@ -18,7 +26,7 @@ def engine(
     *,
     rows: tuple[int, ...] = DEFAULT_SIZES,
     repeats: int = 3,
-    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    json_: Json = False,
 ) -> int:
     """The engine beside Ray Data: overhead a partition, map, exchange, memory of the driver.
 
@@ -34,8 +42,84 @@ def engine(
     try:
         from jobs.bench.engine import measure
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is missing: pip install 'openwit[bench]'") from None
+        raise missing(error) from None
     return _tell(measure(rows, repeats), json_)
+
+
+@bench.command
+def trainer(
+    *,
+    repeats: int = 3,
+    only: tuple[str, ...] = GROUPS,
+    texts: Path | None = None,
+    json_: Json = False,
+) -> int:
+    """The trainer beside its peers: tokenizer, loss, loader and a training step on the CPU.
+
+    Parameters
+    ----------
+    repeats
+        Medians are of this many interleaved repeats.
+    only
+        Groups of rows: tokenizer, loss, loader, step.
+    texts
+        Captions for the tokenizer, one a line; by default what every machine has.
+    json_
+        Print JSON.
+    """
+    return _tell(measure_trainer(repeats, only, texts, _note), json_)
+
+
+@bench.command
+def learning(
+    *,
+    dataset: Path,
+    set_: Annotated[Path, Parameter(name="--set")],
+    out: Path = Path("runs/learning"),
+    lambdas: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = DEFAULT_LAMBDAS,
+    seeds: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = (0, 1, 2),
+    steps: int | None = None,
+    json_: Json = False,
+) -> int:
+    """Train with and without the positive-pair regulariser, the same pairs in the same order.
+
+    Parameters
+    ----------
+    dataset
+        A finished shard folder; the quickstart's recipe says how it is trained on.
+    set_
+        A held-out set in clip-benchmark's layout with classes and captions.
+    out
+        Where runs are kept, and learning.json; the same command goes on with what is there.
+    lambdas
+        Weights of the regulariser; 0 must be among them.
+    seeds
+        Runs of a seed share weights to begin with, and order.
+    steps
+        Steps of a run; the quickstart's by default.
+    json_
+        Print JSON.
+    """
+    from jobs.bench.learning import Plan, learn
+    from jobs.bench.learning_table import learning_tables
+
+    plan = Plan(lambdas, seeds, steps)
+    try:
+        found = {"machine": machine()} | learn(dataset, set_, out, plan, _note)
+    except TrainerError as error:
+        raise UserError(str(error)) from error
+    text = json.dumps(found, indent=1)
+    (out / "learning.json").write_text(text + "\n", encoding="utf-8")
+    if json_:
+        print(text)
+    else:
+        Console(width=200).print(*learning_tables(found), sep="\n")
+    return Exit.OK
+
+
+def _note(line: str) -> None:
+    """Progress goes beside the result, so that --json stays JSON."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _tell(rows: list[Row], as_text: bool) -> int:

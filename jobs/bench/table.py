@@ -13,7 +13,10 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement. `ratio` above 1 means that ours is better; `met` compares with `goal`."""
+    """One measurement. `ratio` above 1 means that ours is better; `met` compares with `goal`.
+
+    Rows that only tell have an empty goal, and None for whether it is met.
+    """
 
     name: str
     ours: float
@@ -22,12 +25,16 @@ class Row:
     unit: str
     ratio: float | None
     goal: str
-    met: bool
+    met: bool | None
 
 
-def against(name: str, ours: float, peer: float, peer_name: str, unit: str, goal: float) -> Row:
+def against(
+    name: str, ours: float, peer: float, peer_name: str, unit: str, goal: float | None
+) -> Row:
     """A row of times or sizes, where less is better and `goal` is the least ratio peer / ours."""
     ratio = peer / ours
+    if goal is None:
+        return Row(name, ours, peer, peer_name, unit, ratio, "", None)
     return Row(name, ours, peer, peer_name, unit, ratio, f">= {goal:g} x", ratio >= goal)
 
 
@@ -85,6 +92,6 @@ def as_table(rows: Sequence[Row]) -> Table:
             row.unit,
             "" if row.ratio is None else f"{row.ratio:.2f}",
             row.goal,
-            "yes" if row.met else "NO",
+            "" if row.met is None else "yes" if row.met else "NO",
         )
     return table

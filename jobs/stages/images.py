@@ -180,6 +180,12 @@ STAGES = (
         shape=Exchange(_by_uid, _shard, _num_shards),
         reasons=shard.PackReason,
         sides={"pool": "fetch"},
-        modules=("curation.shard", "curation.tar", "trainer.tokenizer"),
+        modules=(
+            "curation.shard",
+            "curation.tar",
+            "trainer.tokenizer",
+            "trainer.words",
+            "trainer.bpe",
+        ),
     ),
 )

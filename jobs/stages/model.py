@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +20,11 @@ from pipeline.dataset import Dataset, Files
 from pipeline.errors import UserError
 from pipeline.ledger import wiring
 from pipeline.stage import Execution, Map, Output, Stage, Task
-from trainer.config import TrainConfig, field_docs
+from trainer.config import RunConfig, TrainConfig, field_docs
 from trainer.errors import TrainerError
 
 if TYPE_CHECKING:
-    from trainer.step import Metrics
-
-NOT_IDENTITY = ("checkpoint_every_steps",)
+    from trainer.readings import Metrics
 
 
 class TrainReason(Reason):
@@ -34,17 +32,6 @@ class TrainReason(Reason):
 
     NOT_REACHED = "not_reached", "the run ended before its turn", "train for more steps"
     UNDECODABLE = "undecodable", "its picture could not be decoded", "", True
-
-
-class TrainExecution(Execution):
-    """Where and how training runs."""
-
-    device: str = "cpu"
-    """A torch device: cpu, cuda, cuda:1."""
-    num_threads: int | None = Field(default=None, ge=1)
-    """Threads of torch on a CPU; all cores by default."""
-    checkpoint_every_steps: int = Field(default=100, ge=1)
-    """Steps between checkpoints, from which a killed run goes on."""
 
 
 class EvaluateExecution(Execution):
@@ -56,55 +43,55 @@ class EvaluateExecution(Execution):
     """Pictures or texts embedded at once."""
 
 
-def _params() -> type[BaseModel]:
-    """TrainConfig as stage parameters: the trainer itself does without pydantic."""
-    hints, docs = get_type_hints(TrainConfig), field_docs()
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _mirrored(name: str, base: type[Model], record: Any) -> type[Model]:
+    """A record of the trainer's as a model of the engine's: the trainer does without pydantic."""
+    hints, docs = get_type_hints(record), field_docs(record)
     columns: dict[str, Any] = {}
-    for field in fields(TrainConfig):
-        if field.name not in NOT_IDENTITY:
-            default = ... if field.default is MISSING else field.default
-            columns[field.name] = (
-                hints[field.name],
-                Field(default, description=docs.get(field.name)),
-            )
-    return create_model("TrainParams", __base__=Params, **columns)
+    for field in fields(record):
+        default = ... if field.default is MISSING else field.default
+        columns[field.name] = (hints[field.name], Field(default, description=docs.get(field.name)))
+    return create_model(name, __base__=base, **columns)
 
 
-TrainParams = _params()
+TrainParams = _mirrored("TrainParams", Params, TrainConfig)
+TrainExecution = _mirrored("TrainExecution", Execution, RunConfig)
 
 
 def _train(task: Task) -> Output:
     # Before torch is loaded: threads that spin while they wait are several times slower than ones
     # that sleep as soon as anything else wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from trainer.loader import Source
     from trainer.train import train  # takes seconds to import, and most commands need none
 
     assert isinstance(task.upstream, Dataset) and task.scratch is not None
-    execution: TrainExecution = task.execution
-    every = execution.checkpoint_every_steps
     with _told("train"):
-        config = TrainConfig.from_dict(
-            {**task.params.model_dump(), "checkpoint_every_steps": every}
-        )
-        result = train(
-            config,
-            task.upstream.local,
-            task.scratch,
-            device=execution.device,
-            num_threads=execution.num_threads or os.cpu_count(),
-            progress=_Teller(task, config.steps),
-        )
+        config = TrainConfig.from_dict(task.params.model_dump())
+        run = _run_config(task.execution)
+        sources = (Source(task.upstream.local),)
+        result = train(config, sources, task.scratch, run, progress=_Teller(task, config.steps))
     judge = Judge(task.table)
     bad = np.isin(np.array([uid.hex() for uid in task.table["uid"].to_pylist()]), result.bad)
     judge.drop(bad, TrainReason.UNDECODABLE)
-    judge.drop(~result.seen, TrainReason.NOT_REACHED)
+    judge.drop(~result.seen[0], TrainReason.NOT_REACHED)
     facts = {
         "config": config.identity(),
         "metrics": [asdict(row) for row in result.metrics],
         "parameters": result.num_parameters,
         "samples_seen": result.samples_seen,
+        "refused_steps": result.refused_steps,
+        "rewinds": result.rewinds,
     }
     return Output(judge.table(), {"safetensors": result.weights, "json": _json(facts)})
+
+
+def _run_config(execution: Any) -> RunConfig:
+    """What of a stage's execution is the trainer's; a stage takes all cores unless told."""
+    given = {field.name: getattr(execution, field.name) for field in fields(RunConfig)}
+    return RunConfig(**{**given, "num_threads": given["num_threads"] or os.cpu_count()})
 
 
 class _Teller:
@@ -206,13 +193,29 @@ def _json(record: Mapping[str, Any]) -> bytes:
 STAGES = (
     Stage(
         name="train",
-        version=1,
+        version=2,
         summary="Train CLIP's two towers from scratch on the shards",
         params=TrainParams,
         shape=Map(_train, whole=True, columns=("uid", "url", "caption")),
         reasons=TrainReason,
         execution=TrainExecution,
-        modules=("trainer.train", "trainer.step", "trainer.losses", "trainer.data"),
+        modules=(
+            "trainer.run",
+            "trainer.step",
+            "trainer.guard",
+            "trainer.losses",
+            "trainer.tiled",
+            "trainer.softmax",
+            "trainer.pairwise",
+            "trainer.loader",
+            "trainer.chunks",
+            "trainer.order",
+            "trainer.sources",
+            "trainer.data",
+            "trainer.payloads",
+            "trainer.images",
+            "trainer.augment",
+        ),
     ),
     Stage(
         name="evaluate",

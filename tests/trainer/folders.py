@@ -1,8 +1,9 @@
 """Datasets in the `shard` stage's layout and evaluation sets in clip-benchmark's, by hand."""
 
+import hashlib
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,16 +40,39 @@ def coloured_pairs(count: int, seed: int = 0) -> list[Pair]:
     return pairs
 
 
+def pictures(count: int, size: tuple[int, int] = (48, 40)) -> list[Pair]:
+    """Random pictures as JPEGs with captions that number them; uids are hashes."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for index in range(count):
+        small = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
+        out = io.BytesIO()
+        small.resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", quality=95)
+        uid = hashlib.blake2b(str(index).encode(), digest_size=16).digest()
+        pairs.append(Pair(uid, out.getvalue(), f"picture number {index}, of many colours"))
+    return pairs
+
+
 def write_dataset(
-    folder: Path, pairs: Sequence[Pair], *, parts: int = 2, images: str = "arrow"
+    folder: Path,
+    pairs: Sequence[Pair],
+    *,
+    parts: int = 2,
+    images: str = "arrow",
+    columns: Mapping[str, pa.Array] | None = None,
 ) -> Path:
-    """A finished `shard` folder holding `pairs` in order, images in "arrow" or in "tar" files."""
+    """A finished `shard` folder holding `pairs` in order, images in "arrow" or in "tar" files.
+
+    `columns` stand in the sidecars beside uid, caption and the images' places.
+    """
     (folder / "parts").mkdir(parents=True)
     per_part = -(-len(pairs) // parts)
-    written = [
-        _write_part(folder, index, pairs[index * per_part : (index + 1) * per_part], images)
-        for index in range(parts)
-    ]
+    written = []
+    for index in range(parts):
+        first = index * per_part
+        extra = {name: column[first : first + per_part] for name, column in (columns or {}).items()}
+        some = pairs[first : first + per_part]
+        written.append(_write_part(folder, index, some, images, extra))
     manifest = Manifest(
         stage="shard",
         version=1,
@@ -68,7 +92,9 @@ def write_dataset(
     return folder
 
 
-def _write_part(folder: Path, index: int, pairs: Sequence[Pair], images: str) -> Part:
+def _write_part(
+    folder: Path, index: int, pairs: Sequence[Pair], images: str, columns: Mapping[str, pa.Array]
+) -> Part:
     name = f"parts/{index:05d}"
     tar, offsets = _tar(pairs)
     uids = pa.array([pair.uid for pair in pairs], pa.binary(16))
@@ -78,6 +104,7 @@ def _write_part(folder: Path, index: int, pairs: Sequence[Pair], images: str) ->
             "caption": [pair.caption for pair in pairs],
             "image_offset": pa.array(offsets, pa.int64()),
             "image_size": pa.array([len(pair.image) for pair in pairs], pa.int32()),
+            **columns,
         }
     )
     parquet = io.BytesIO()

@@ -1,6 +1,5 @@
-"""A model small enough to train in a test, and a run of it."""
+"""A model small enough to train in a test, and a run's configuration for it."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ MICRO = ModelConfig(
     text_heads=1,
     context_length=12,
 )
-RUN_MICRO = f"""
-import sys
-from trainer.models.config import MODELS, ModelConfig
-MODELS["micro"] = ModelConfig(**{asdict(MICRO)})
-from trainer.train import main
-sys.exit(main(sys.argv[1:]))
-"""
 BASE = {
     "model": "micro",
     "steps": 30,
@@ -33,7 +25,6 @@ BASE = {
     "lr": 3e-3,
     "warmup_steps": 5,
     "log_every": 4,
-    "checkpoint_every_steps": 1000,
 }
 
 
@@ -41,5 +32,5 @@ def config(**changes: Any) -> TrainConfig:
     return TrainConfig.from_dict({**BASE, **changes})
 
 
-def result_bytes(workdir: Path) -> tuple[bytes, bytes]:
+def result_bytes(workdir: Path) -> bytes:
     return (workdir / "model.safetensors").read_bytes()

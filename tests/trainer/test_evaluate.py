@@ -13,12 +13,14 @@ from micro import MICRO, config
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer import images
+from trainer import augment, images
+from trainer.config import RunConfig
 from trainer.errors import DatasetError
 from trainer.evaluate import retrieval, zeroshot
 from trainer.evaluate.intervals import wilson
 from trainer.evaluate.run import evaluate
 from trainer.evaluate.sets import read_set
+from trainer.loader import Source
 from trainer.models.clip import CLIP
 from trainer.models.init import new_clip
 from trainer.tokenizer import encode_batch, pad
@@ -65,7 +67,7 @@ def brute_force_scores(model: CLIP, samples: list[tuple[bytes, str]]) -> Tensor:
     rows = []
     for image, _ in samples:
         pixels = torch.from_numpy(images.square(image, MICRO.image_size).copy())[None]
-        feature = model.encode_image(images.normalise(pixels))[0]
+        feature = model.encode_image(augment.normalise(pixels))[0]
         rows.append(torch.stack(weights) @ (feature / feature.norm()))
     return torch.stack(rows)
 
@@ -101,7 +103,7 @@ def test_a_trained_model_tells_its_colours_apart(micro: None, tmp_path: Path) ->
         caption = f"a {CLASSES[index % 6]} square"
         pairs[index] = type(pair)(pair.uid, square(COLOURS[index % 6]), caption)
     dataset = write_dataset(tmp_path / "data", pairs)
-    run = train(config(steps=150, lr=5e-3), dataset, tmp_path / "run", num_threads=1)
+    run = train(config(steps=250), [Source(dataset)], tmp_path / "run", RunConfig(num_threads=1))
     [got] = evaluate(run.weights, class_set(tmp_path / "wds_colours"))
     assert got.summary["ci95"]["acc1"]["low"] > 2 * got.summary["chance"]
 

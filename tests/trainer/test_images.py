@@ -1,12 +1,11 @@
-"""Decoding and resizing: torchvision's pixels, white behind alpha, and damage told apart."""
+"""Decoding, centre squares and random squares: the peers' pixels, and damage told apart."""
 
 import io
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image, ImageEnhance
+from PIL import Image
 
 from trainer import images
 
@@ -84,37 +83,60 @@ def test_a_truncated_jpeg_is_a_bad_image() -> None:
         images.square(data[: len(data) // 2], 32)
 
 
-def test_normalised_pixels_have_clips_mean_and_deviation() -> None:
-    white = images.normalise(torch.full((1, 2, 2, 3), 255, dtype=torch.uint8))
-    expected = (1 - torch.tensor(images.MEAN)) / torch.tensor(images.STD)
-    torch.testing.assert_close(white[0, :, 0, 0], expected)
-    assert white.shape == (1, 3, 2, 2)
+def crop_of(data: bytes, draws: tuple[float, float, float], side: int = 32) -> np.ndarray:
+    return images.random_square(data, np.array(draws, np.float32), 0.25, side)
 
 
-def test_a_crop_of_everything_is_the_image_and_a_mirror_mirrors() -> None:
-    pixels = torch.from_numpy(np.array(picture(16, 16)))[None]
-    whole, mirrored = torch.tensor([[0.0, 0.5, 0.5, 0.9]]), torch.tensor([[0.0, 0.5, 0.5, 0.1]])
-    for draws, expected in ((whole, pixels), (mirrored, pixels.flip(2))):
-        out = images.random_crop(pixels, draws, side=16, scale_min=1.0, flip=True)
-        torch.testing.assert_close(out, expected.float(), atol=1e-2, rtol=0)
+def test_a_small_crop_is_the_pixels_of_the_picture_where_its_draws_say() -> None:
+    image = picture(50, 36)
+    data, whole = encoded(image, "PNG"), np.asarray(image)
+    for draws, top, left, size in (
+        ((1.0, 0.0, 0.0), 0, 0, 36),
+        ((1.0, 0.999, 0.0), 0, 14, 36),
+        ((0.0, 0.999, 0.999), 18, 32, 18),
+        ((0.0, 0.5, 0.5), 9, 16, 18),
+    ):
+        assert np.array_equal(crop_of(data, draws), whole[top : top + size, left : left + size])
 
 
-def test_jitter_of_nothing_is_nothing_and_its_factors_are_what_they_say() -> None:
-    pixels = torch.from_numpy(np.array(picture(16, 16)))[None]
-    middle = torch.full((1, 3), 0.5)
-    torch.testing.assert_close(images.colour_jitter(pixels, middle, 0.5), pixels.float())
-    darker = images.colour_jitter(pixels, torch.tensor([[0.0, 0.5, 0.5]]), 0.5)
-    torch.testing.assert_close(darker, pixels * 0.5)
-    oracle = ImageEnhance.Color(picture(16, 16)).enhance(0.5)
-    greyer = images.colour_jitter(pixels, torch.tensor([[0.5, 0.5, 0.0]]), 0.5)
-    torch.testing.assert_close(
-        greyer[0], torch.from_numpy(np.array(oracle)).float(), atol=1.5, rtol=0
-    )
+def test_a_large_crop_is_brought_down_as_pillow_does() -> None:
+    image = picture(150, 100)
+    crop = image.crop((25, 0, 125, 100)).resize((32, 32), Image.Resampling.BICUBIC)
+    assert np.array_equal(crop_of(encoded(image, "PNG"), (1.0, 0.5, 0.0)), np.asarray(crop))
 
 
-def test_a_crop_lies_where_its_draws_say() -> None:
-    ramp = torch.arange(64).repeat(64, 1)[None, :, :, None].expand(1, 64, 64, 3).to(torch.uint8)
-    for column, left in ((0.0, 0.0), (1.0, 32.0)):
-        draws = torch.tensor([[0.0, column, 0.5, 0.9]])
-        out = images.random_crop(ramp, draws, side=32, scale_min=0.25, flip=False)
-        torch.testing.assert_close(out[0, 5, :, 0], left + torch.arange(32.0), atol=1e-2, rtol=0)
+@pytest.mark.parametrize("size", [(640, 427), (333, 999), (129, 258)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_scaled_jpegs_decode_alike_with_and_without_simplejpeg(
+    size: tuple[int, int], subsampling: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("simplejpeg")
+    data = encoded(picture(*size), "JPEG", quality=90, subsampling=subsampling)
+    for share in (0.0, 0.7, 1.0):
+        with_it = crop_of(data, (share, 0.3, 0.9))
+        with monkeypatch.context() as patch:
+            patch.setattr(images, "simplejpeg", None)
+            assert np.array_equal(with_it, crop_of(data, (share, 0.3, 0.9)))
+
+
+def test_a_scaled_decode_shows_the_same_place_and_is_never_too_small() -> None:
+    image = picture(400, 300).resize((1600, 1200), Image.Resampling.BICUBIC)
+    exact, scaled = (encoded(image, kind) for kind in ("PNG", "JPEG"))
+    for draws in ((0.0, 0.2, 0.8), (1.0, 0.9, 0.1)):
+        ours, plain = crop_of(scaled, draws), crop_of(exact, draws)
+        assert ours.shape == plain.shape == (32, 32, 3)
+        assert np.abs(ours.astype(float) - plain).mean() < 6
+
+
+def test_a_picture_of_too_many_pixels_is_never_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 1999)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 999)
+    for kind in ("JPEG", "PNG"):
+        with pytest.raises(images.BadImage, match="pixels"):
+            crop_of(encoded(picture(40, 50), kind), (0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("data", [b"", b"<html></html>", encoded(picture(64, 64), "JPEG")[:900]])
+def test_random_squares_of_damaged_bytes_are_bad_images(data: bytes) -> None:
+    with pytest.raises(images.BadImage):
+        crop_of(data, (0.0, 0.0, 0.0))

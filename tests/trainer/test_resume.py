@@ -1,25 +1,38 @@
-"""Runs that are stopped, killed or damaged go on and end with the bits of a run left alone."""
+"""Runs that are stopped, killed or damaged go on: the same samples, and the same bits."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from micro import BASE, RUN_MICRO, config, result_bytes
+import torch
+from folders import coloured_pairs, write_dataset
+from micro import MICRO, config, result_bytes
+from ranks import World, note, noted, rank
 
-from trainer.errors import CheckpointError, Interrupted
-from trainer.train import EXIT_TRY_AGAIN, train
+from trainer import run, step
+from trainer.batch import Batch
+from trainer.config import RunConfig, TrainConfig
+from trainer.errors import CheckpointError, Diverged, Interrupted
+from trainer.heartbeat import EXIT_TRY_AGAIN
+from trainer.loader import Loader, Source
+from trainer.losses import Loss
+from trainer.models.config import MODELS
+from trainer.train import train
 
 pytestmark = pytest.mark.usefixtures("micro")
 
 Squares = Callable[..., Path]
+STEPS = 24
+
+
+def go(made: TrainConfig, dataset: Path, workdir: Path, **options: Any) -> run.TrainResult:
+    grace = options.pop("grace", None)
+    settings = RunConfig(num_threads=1, **options)
+    return train(made, [Source(dataset)], workdir, settings, grace=grace)
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 15, 29])
@@ -28,86 +41,221 @@ def test_a_run_stopped_by_grace_goes_on_bit_for_bit(
 ) -> None:
     dataset, asked = squares(25), iter(range(1, 31))
     with pytest.raises(Interrupted, match=f"after step {stop_after};"):
-        train(
-            config(),
-            dataset,
-            tmp_path / "stopped",
-            num_threads=1,
-            grace=lambda: next(asked) == stop_after,
-        )
-    again = train(config(), dataset, tmp_path / "stopped", num_threads=1)
-    whole = train(config(), dataset, tmp_path / "whole", num_threads=1)
+        go(config(), dataset, tmp_path / "stopped", grace=lambda: next(asked) == stop_after)
+    again = go(config(), dataset, tmp_path / "stopped")
+    whole = go(config(), dataset, tmp_path / "whole")
     assert result_bytes(tmp_path / "stopped") == result_bytes(tmp_path / "whole")
     assert again.metrics == whole.metrics
     assert np.array_equal(again.seen, whole.seen)
 
 
-def start(dataset: Path, workdir: Path, folder: Path, **changes: Any) -> subprocess.Popen[str]:
-    paths = {"dataset": str(dataset), "workdir": str(workdir), "num_threads": 1}
-    run = folder / "run.json"
-    run.write_text(json.dumps({**BASE, **changes, **paths}))
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN_MICRO, str(run)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+class Noting(Loader):
+    """A loader that notes the uids of every batch, per step and rank."""
+
+    folder: Path
+
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        for number, batch in enumerate(super().batches(first, last), first):
+            note(self.folder / f"samples-{rank()}", [number, batch.uids.tolist()])
+            yield batch
 
 
-def wait_for(workdir: Path, step: int) -> None:
-    """Until the run in `workdir` has saved a checkpoint of at least `step` steps."""
+def noted_run(dataset: Path, workdir: Path, notes: Path, options: dict[str, Any]) -> None:
+    """A run in a process of its own that notes samples and losses of every step."""
+    MODELS["micro"] = MICRO
+    Noting.folder = notes
+    run.Loader = Noting  # type: ignore[misc]
+    made = config(steps=STEPS, batch_size=8, log_every=1)
+    settings = RunConfig(num_threads=1, checkpoint_every_steps=3, **options)
+    train(made, [Source(dataset)], workdir, settings, progress=lambda row: _loss(notes, row))
+
+
+def _loss(notes: Path, row: Any) -> None:
+    if rank() == 0:
+        note(notes / "losses", [row.step, row.loss, row.grad_norm])
+
+
+def samples(notes: Path) -> dict[int, list[Any]]:
+    """Per step the uids of the whole batch, ranks in order, each as it was noted last."""
+    steps: dict[int, dict[int, list[Any]]] = {}
+    for path in sorted(notes.glob("samples-*")):
+        for number, uids in noted(path):
+            steps.setdefault(number, {})[int(path.name.split("-")[1])] = uids
+    return {
+        number: [uid for r in sorted(each) for uid in each[r]] for number, each in steps.items()
+    }
+
+
+def losses(notes: Path) -> dict[int, tuple[float, float]]:
+    return {number: (loss, norm) for number, loss, norm in noted(notes / "losses")}
+
+
+class Trial:
+    """One run that is killed and taken up by other worlds, beside one left alone."""
+
+    def __init__(self, folder: Path, dataset: Path) -> None:
+        self.folder, self.dataset = folder, dataset
+        folder.mkdir()
+
+    def start(self, name: str, part: str, size: int, **options: Any) -> World:
+        notes = self.folder / name / part
+        notes.mkdir(parents=True)
+        workdir = self.folder / name / "run"
+        return World(size, noted_run, self.dataset, workdir, notes, options)
+
+    def kill_at(self, name: str, part: str, size: int, at: int) -> None:
+        """Start, and SIGKILL all ranks once step `at` has been reported."""
+        world = self.start(name, part, size)
+        notes = self.folder / name / part / "losses"
+        deadline = time.monotonic() + 60
+        while not (notes.exists() and notes.read_text().count("\n") >= at):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        world.kill()
+
+    def notes(self, name: str) -> tuple[dict[int, list[Any]], dict[int, tuple[float, float]]]:
+        """Samples and losses of all parts of a run, later parts over earlier ones."""
+        seen: dict[int, list[Any]] = {}
+        lost: dict[int, tuple[float, float]] = {}
+        for part in sorted((self.folder / name).glob("part*")):
+            seen |= samples(part)
+            lost |= losses(part)
+        return seen, lost
+
+
+def kill_and_compare(folder: Path, dataset: Path, worlds: list[tuple[int, int]], at: int) -> None:
+    """For (size before, size after) of `worlds`: the samples of a run that nobody killed, and for
+    unchanged worlds its losses to the bit.
+    """
+    trial = Trial(folder, dataset)
+    for number, (before, after) in enumerate(worlds):
+        name = f"killed-{number}"
+        trial.kill_at(name, "part0", before, at)
+        assert trial.start(name, "part1", after).wait() == [0] * after
+        whole = f"whole-{before}"
+        if not (folder / whole).exists():
+            assert trial.start(whole, "part0", before).wait() == [0] * before
+        seen, lost = trial.notes(name)
+        expected, unbroken = trial.notes(whole)
+        assert seen == expected and sorted(seen) == list(range(STEPS))
+        if before == after:
+            assert lost == unbroken
+
+
+def test_a_killed_run_goes_on_with_the_same_samples_on_other_worlds(
+    squares: Squares, tmp_path: Path
+) -> None:
+    worlds = [(1, 1), (1, 2), (2, 2), (2, 1)]
+    kill_and_compare(tmp_path / "trial", squares(40), worlds, at=random.randint(4, STEPS - 4))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("trial", range(30))
+def test_kills_at_random_steps_and_restarts_on_one_two_and_four_ranks(
+    squares: Squares, tmp_path: Path, trial: int
+) -> None:
+    worlds = [(1, 1), (2, 2), (1, 2), (2, 4), (4, 1), (4, 4), (4, 2), (2, 1), (1, 4)]
+    picked = [worlds[trial % 9]]
+    kill_and_compare(tmp_path / "trial", squares(40), picked, at=random.randint(4, STEPS - 2))
+
+
+def endless(dataset: Path, workdir: Path) -> None:
+    from trainer.train import main
+
+    MODELS["micro"] = MICRO
+    record = {"model": "micro", "steps": 100_000, "batch_size": 16, "checkpoint_every_steps": 20}
+    order = workdir.parent / "run.json"
+    if rank() == 0:
+        note(order, record | {"dataset": str(dataset), "workdir": str(workdir), "num_threads": 1})
+    while not order.exists():
+        time.sleep(0.01)
+    raise SystemExit(main([str(order)]))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_sigterm_to_one_process_saves_and_all_exit_75(
+    squares: Squares, tmp_path: Path, size: int
+) -> None:
+    world = World(size, endless, squares(30), tmp_path / "run")
     deadline = time.monotonic() + 60
-    while not any(
-        int(path.name.removeprefix("step-")) >= step for path in workdir.glob("checkpoints/step-*")
-    ):
+    while not list((tmp_path / "run").glob("checkpoints/step-*")):
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def test_a_run_killed_in_mid_epoch_goes_on_bit_for_bit(squares: Squares, tmp_path: Path) -> None:
-    dataset, changes = squares(100), {"steps": 80, "checkpoint_every_steps": 7}
-    killed = start(dataset, tmp_path / "killed", tmp_path, **changes)
-    wait_for(tmp_path / "killed", 14)
-    killed.kill()
-    assert killed.wait() == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "model.safetensors").exists()
-    again = train(config(**changes), dataset, tmp_path / "killed", num_threads=1)
-    whole = train(config(steps=80), dataset, tmp_path / "whole", num_threads=1)
-    assert result_bytes(tmp_path / "killed") == result_bytes(tmp_path / "whole")
-    assert again.metrics == whole.metrics and np.array_equal(again.seen, whole.seen)
-
-
-def test_sigterm_saves_and_exits_75(squares: Squares, tmp_path: Path) -> None:
-    dataset, changes = squares(30), {"steps": 100_000, "checkpoint_every_steps": 20}
-    run = start(dataset, tmp_path / "run", tmp_path, **changes)
-    wait_for(tmp_path / "run", 20)
-    run.terminate()
-    _, errors = run.communicate()
-    assert run.returncode == EXIT_TRY_AGAIN
-    assert "run the same command to go on" in errors
-    step = int(errors.split("after step ")[1].split(";")[0])
-    assert (tmp_path / "run" / "checkpoints" / f"step-{step:08d}").exists()
+    world.processes[-1].terminate()
+    assert world.wait() == [EXIT_TRY_AGAIN] * size
+    log = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    newest = max(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert int(newest.removeprefix("step-")) >= len(log)
 
 
 def test_a_damaged_last_checkpoint_costs_steps_but_not_the_result(
     squares: Squares, tmp_path: Path
 ) -> None:
-    dataset, made = squares(25), config(checkpoint_every_steps=10)
-    train(made, dataset, tmp_path / "run", num_threads=1)
-    before = result_bytes(tmp_path / "run")
-    last = tmp_path / "run" / "checkpoints" / "step-00000030" / "moments.safetensors"
-    last.write_bytes(last.read_bytes()[:-5])
-    (tmp_path / "run" / "model.safetensors").unlink()
-    train(made, dataset, tmp_path / "run", num_threads=1)
-    assert result_bytes(tmp_path / "run") == before
-
-
-def test_another_configuration_or_dataset_is_not_taken_up(squares: Squares, tmp_path: Path) -> None:
     dataset, workdir = squares(25), tmp_path / "run"
-    train(config(), dataset, workdir, num_threads=1)
-    with pytest.raises(CheckpointError, match="another folder"):
-        train(config(lr=1e-4), dataset, workdir)
-    with pytest.raises(CheckpointError, match="another configuration or dataset"):
-        train(config(), squares(26), workdir)
-    train(config(checkpoint_every_steps=7), dataset, workdir, num_threads=1)
+    go(config(), dataset, workdir, checkpoint_every_steps=10)
+    before = result_bytes(workdir)
+    last = workdir / "checkpoints" / "step-00000030" / "moments.safetensors"
+    last.write_bytes(last.read_bytes()[:-5])
+    (workdir / "model.safetensors").unlink()
+    go(config(), dataset, workdir, checkpoint_every_steps=10)
+    assert result_bytes(workdir) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "message"),
+    [
+        ({"lr": 1e-4}, 25, r"lr: 0\.003 there, 0\.0001 here"),
+        ({"model": "ViT-Ti-8-32px"}, 25, "model: 'micro' there, 'ViT-Ti-8-32px' here"),
+        ({}, 26, "dataset: digest"),
+    ],
+)
+def test_a_run_of_something_else_is_not_taken_up_and_what_differs_is_said(
+    squares: Squares, tmp_path: Path, changes: dict[str, Any], rows: int, message: str
+) -> None:
+    workdir = tmp_path / "run"
+    go(config(), squares(25), workdir)
+    with pytest.raises(CheckpointError, match=message):
+        go(config(**changes), write_dataset(tmp_path / "other", coloured_pairs(rows)), workdir)
+
+
+def test_how_a_run_is_carried_out_may_change_on_the_way(squares: Squares, tmp_path: Path) -> None:
+    dataset, workdir = squares(25), tmp_path / "run"
+    go(config(), dataset, workdir)
+    go(config(), dataset, workdir, micro_batch=5, keep_last=3, checkpoint_every_steps=7)
+
+
+def test_a_run_that_goes_astray_is_rewound_and_ends_with_finite_weights(
+    squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps 12 to 15 have no finite loss; two of them rewind to step 10, and the run goes on."""
+    exact, asked = step.contrastive_loss, iter(range(1000))
+
+    def broken(*arguments: Any, **options: Any) -> Loss:
+        loss = exact(*arguments, **options)
+        bad = 12 <= next(asked) < 16
+        return Loss(loss.value * (torch.nan if bad else 1), loss.positive_cosine, loss.margin)
+
+    monkeypatch.setattr(step, "contrastive_loss", broken)
+    dataset = squares(25)
+    result = go(config(refused_limit=2), dataset, tmp_path / "run", checkpoint_every_steps=5)
+    assert (result.steps, result.refused_steps, result.rewinds) == (30, 4, 2)
+    assert all(np.isfinite(row.loss) for row in result.metrics)
+    monkeypatch.setattr(step, "contrastive_loss", lambda *a, **o: _nothing(exact(*a, **o)))
+    with pytest.raises(Diverged, match="lower lr"):
+        go(config(seed=1), dataset, tmp_path / "hopeless", checkpoint_every_steps=5)
+
+
+def _nothing(loss: Loss) -> Loss:
+    return Loss(loss.value * torch.nan, loss.positive_cosine, loss.margin)
+
+
+def test_a_batch_that_does_not_split_is_refused_before_anything_is_read(
+    squares: Squares, tmp_path: Path
+) -> None:
+    from trainer.distributed import World as Ranks
+    from trainer.errors import ConfigError
+
+    ranks = Ranks(0, 3, torch.device("cpu"))
+    with pytest.raises(ConfigError, match="batch_size 16 cannot be split evenly among 3"):
+        run.Run(config(), [Source(tmp_path / "nowhere")], tmp_path / "run", RunConfig(), ranks)
+    assert not (tmp_path / "run").exists()

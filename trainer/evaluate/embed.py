@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer import images
+from trainer.augment import normalise
 from trainer.models.clip import CLIP
 from trainer.tokenizer import encode_batch, pad
 
@@ -28,7 +29,7 @@ def embed_images(
     rows, decoded = [torch.zeros(0, model.config.embed_dim)], [torch.zeros(0, dtype=torch.bool)]
     for batch in _batched(encoded, batch_size):
         pixels, sound = _pixels(batch, model.config.image_size)
-        features = model.encode_image(images.normalise(torch.from_numpy(pixels).to(device)))
+        features = model.encode_image(normalise(torch.from_numpy(pixels).to(device)))
         ok = torch.from_numpy(sound)
         rows.append(F.normalize(features.float(), dim=-1).cpu() * ok[:, None])
         decoded.append(ok)

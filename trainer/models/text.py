@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.models.config import ModelConfig
+from trainer.models.norms import LayerNorm
 from trainer.models.transformer import Transformer
 
 
@@ -22,7 +23,7 @@ class TextTransformer(nn.Module):
         self.transformer = Transformer(
             width, config.text_layers, config.text_heads, True, config.activation
         )
-        self.ln_final = nn.LayerNorm(width)
+        self.ln_final = LayerNorm(width)
         self.text_projection = nn.Parameter(torch.empty(width, config.embed_dim))
 
     def encode_text(self, tokens_BL: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.models.config import Activation
+from trainer.models.norms import LayerNorm
+from trainer.models.recompute import run_blocks
 
 
 class Attention(nn.Module):
@@ -56,9 +58,9 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, heads: int, causal: bool, activation: Activation) -> None:
         super().__init__()
         self.attn = Attention(width, heads, causal)
-        self.ln_1 = nn.LayerNorm(width)
+        self.ln_1 = LayerNorm(width)
         self.mlp = MLP(width, activation)
-        self.ln_2 = nn.LayerNorm(width)
+        self.ln_2 = LayerNorm(width)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """(B, L, D) to (B, L, D)."""
@@ -70,6 +72,9 @@ class ResidualBlock(nn.Module):
 class Transformer(nn.Module):
     """A stack of residual blocks."""
 
+    recompute = False
+    """Whether blocks are computed again in the backward pass."""
+
     def __init__(
         self, width: int, layers: int, heads: int, causal: bool, activation: Activation
     ) -> None:
@@ -79,7 +84,12 @@ class Transformer(nn.Module):
         )
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
-        for block in self.resblocks:
-            x_BLD = block(x_BLD)
-        return x_BLD
+        """(B, L, D) to (B, L, D), in autocast's dtype where that is on: half the traffic."""
+        return run_blocks(self.resblocks, x_BLD.to(_compute_dtype(x_BLD)), self.recompute)
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return x.dtype

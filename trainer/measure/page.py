@@ -1,0 +1,128 @@
+"""Figures as lines for a terminal and as a block of Markdown for `BENCHMARKS.md`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trainer.measure.checks import Check
+from trainer.measure.device import Machine
+from trainer.measure.losses import LossFigures
+from trainer.measure.steps import DENSE, StepFigures
+
+if TYPE_CHECKING:
+    from trainer.measure.feeding import Feeding
+
+GOALS_OF_USABLE = {"ViT-B-32": 0.35, "ViT-B-16": 0.45, "ViT-L-14": 0.45}
+GOAL_OF_PEER = 1.3
+GOAL_OF_WAIT = 0.05
+
+
+@dataclass(frozen=True)
+class Steps:
+    """One model: ours, and a peer beside it."""
+
+    ours: StepFigures
+    peer: StepFigures
+
+    @property
+    def ratio(self) -> float:
+        """Our pairs a second to the peer's."""
+        return self.ours.samples_per_s / self.peer.samples_per_s
+
+    @property
+    def met(self) -> bool | None:
+        """Whether both goals are; None where there is none for this model or peer."""
+        goal = GOALS_OF_USABLE.get(self.ours.model)
+        if goal is None or self.peer.who == DENSE:
+            return None
+        return self.ours.of_usable >= goal and self.ratio >= GOAL_OF_PEER
+
+
+@dataclass
+class Page:
+    """Everything that was measured on one machine, in the order it came."""
+
+    machine: Machine
+    checks: list[Check] = field(default_factory=list)
+    steps: list[Steps] = field(default_factory=list)
+    losses: list[LossFigures] = field(default_factory=list)
+    feeding: "list[Feeding]" = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        steps = [asdict(each) | {"ratio": each.ratio, "met": each.met} for each in self.steps]
+        checks = [asdict(each) | {"passed": each.passed} for each in self.checks]
+        return asdict(self) | {"steps": steps, "checks": checks}
+
+    def markdown(self) -> str:
+        """A heading that names the machine, and a table for each kind of figure."""
+        parts = [f"### {self.machine}", *_checks(self.checks), *_steps(self.steps)]
+        parts += [*_losses(self.losses), *_feeding(self.feeding)]
+        return "\n\n".join(parts) + "\n"
+
+
+def _checks(checks: Sequence[Check]) -> list[str]:
+    rows = [(c.name, f"{c.found:.1e}", f"{c.limit:.1e}", _yes(c.passed)) for c in checks]
+    return _table(("agreement (relative difference of gradients)", "found", "most", "passed"), rows)
+
+
+def _steps(steps: Sequence[Steps]) -> list[str]:
+    heads = "model|trainer|batch|tokens|mode|step|pairs/s|TFLOP/s|of 800|of peak|memory|ratio|met"
+    rows = []
+    for each in steps:
+        rows.append((*_figures(each.ours), f"{each.ratio:.2f}", _yes(each.met)))
+        rows.append((*_figures(each.peer), "", ""))
+    return _table(heads.split("|"), rows)
+
+
+def _figures(found: StepFigures) -> tuple[str, ...]:
+    return (
+        found.model,
+        found.who,
+        f"{found.batch:,}",
+        str(found.text_length),
+        found.precision + (", compiled" if found.compiled else ""),
+        f"{found.seconds * 1e3:,.1f} ms",
+        f"{found.samples_per_s:,.0f}",
+        f"{found.tflops:,.1f}",
+        f"{found.of_usable:.1%}",
+        "" if found.of_peak is None else f"{found.of_peak:.1%}",
+        _gigabytes(found.memory),
+    )
+
+
+def _losses(losses: Sequence[LossFigures]) -> list[str]:
+    heads = ("loss of pairs", "ours", "memory", "dense", "memory of dense", "memory ratio")
+    rows = []
+    for each in losses:
+        dense = each.skipped or f"{(each.dense_seconds or 0) * 1e3:,.1f} ms"
+        ratio = ""
+        if each.memory and each.dense_memory:
+            ratio = f"{each.dense_memory / each.memory:.1f}"
+        times = (f"{each.pairs:,}", f"{each.seconds * 1e3:,.1f} ms", _gigabytes(each.memory))
+        rows.append((*times, dense, _gigabytes(each.dense_memory), ratio))
+    return _table(heads, rows)
+
+
+def _feeding(feeding: "Sequence[Feeding]") -> list[str]:
+    heads = ("real pairs", "batch", "workers", "pairs/s", "waiting for data", "met")
+    rows = []
+    for each in feeding:
+        rate, wait = f"{each.samples_per_s:,.0f}", f"{each.data_wait:.1%}"
+        met = _yes(each.data_wait <= GOAL_OF_WAIT)
+        rows.append((each.model, f"{each.batch:,}", str(each.workers), rate, wait, met))
+    return _table(heads, rows)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """One table, or nothing where there are no rows."""
+    lines = [" | ".join(row) for row in (heads, ["---"] * len(heads), *rows)]
+    return ["\n".join(f"| {line} |" for line in lines)] if len(lines) > 2 else []
+
+
+def _gigabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e9:,.2f} GB"
+
+
+def _yes(met: bool | None) -> str:
+    return "" if met is None else "yes" if met else "NO"

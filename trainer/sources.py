@@ -1,0 +1,65 @@
+"""Sources as a person names them, and the datasets behind them.
+
+A source is a folder, its weight beside others and perhaps a subset; here it is told apart whether
+the folder is one of ours or foreign tars. Refuses to know what is inside.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from trainer.data import Dataset, PairFolder
+from trainer.errors import ConfigError, DatasetError
+from trainer.subset import Subset
+from trainer.webdataset import TarFolder
+
+FIELDS = {"path", "weight", "subset"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where pairs come from, how often beside other sources, and which of them, if not all."""
+
+    path: Path
+    weight: float = 1.0
+    subset: Path | None = None
+
+    @classmethod
+    def from_json(cls, value: object) -> tuple[Self, ...]:
+        """From a path, an object with a `path`, or a list of those; ConfigError on all else."""
+        if isinstance(value, list) and value:
+            return tuple(source for item in value for source in cls.from_json(item))
+        record = {"path": value} if isinstance(value, str) else value
+        if not isinstance(record, Mapping) or not {"path"} <= set(record) <= FIELDS:
+            raise ConfigError(
+                f"dataset: {json.dumps(value, default=str)} is no path, no object of path, weight "
+                "and subset, and no list of those"
+            )
+        path, weight, subset = record["path"], record.get("weight", 1.0), record.get("subset")
+        if not isinstance(path, str) or not isinstance(subset, str | None):
+            raise ConfigError(f"dataset: {json.dumps(value, default=str)}: paths are strings")
+        if type(weight) not in (int, float) or not 0 < weight < float("inf"):
+            raise ConfigError(f"dataset: the weight {weight!r} is no number above zero")
+        return (cls(Path(path), float(weight), Path(subset) if subset else None),)
+
+
+def open_source(source: Source, index_folder: Path) -> Dataset:
+    """The dataset of a source; DatasetError if files are missing or it holds no pairs.
+
+    Indexes that have to be made are kept in `index_folder`.
+    """
+    dataset: Dataset
+    if (source.path / "manifest.json").exists():
+        dataset = PairFolder.at(source.path)
+    elif any(source.path.glob("*.tar")):
+        dataset = TarFolder.at(source.path, index_folder)
+    else:
+        raise DatasetError(
+            f"{source.path}: it holds neither a manifest.json nor any .tar, so it is no finished "
+            "dataset; build it first"
+        )
+    if not any(dataset.sizes):
+        raise DatasetError(f"{source.path}: it holds no pairs, so there is nothing to train on")
+    return Subset.of(dataset, source.subset, index_folder) if source.subset else dataset

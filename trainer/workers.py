@@ -1,0 +1,74 @@
+"""Worker processes that fetch chunks: torch's DataLoader with spans of sample numbers for indices.
+
+A worker starts from plain values, opens shards as it needs them, and hands back an error for people
+as a value, so that it arrives as it was. Refuses to know what is in a chunk but its pixels.
+"""
+
+import signal
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from trainer.chunks import Chunk, Chunks
+from trainer.errors import TrainerError
+
+Span = tuple[int, int]
+"""Numbers of a chunk's first sample and of the one after its last."""
+
+
+class _Spans(Dataset[Chunk | TrainerError]):
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+
+    def __getitem__(self, span: Span) -> Chunk | TrainerError:
+        try:
+            chunk = self._chunks.fetch(*span)
+        except TrainerError as error:
+            return error
+        # Tensors travel by shared memory, and each costs a file handle: only the large one is one.
+        return {**chunk, "pixels": torch.from_numpy(chunk["pixels"])}
+
+
+def by_workers(
+    chunks: Chunks, spans: Iterator[Span], num_workers: int, ahead: int
+) -> Generator[Chunk]:
+    """The chunks of the spans, in their order; about twice `ahead` of them are in the making.
+
+    `chunks` must not have been used yet. The workers end with the generator.
+    """
+    loader = DataLoader(
+        _Spans(chunks),
+        batch_size=None,
+        collate_fn=_as_it_is,
+        sampler=spans,
+        num_workers=num_workers,
+        prefetch_factor=max(2, -(-2 * ahead // num_workers)),
+        multiprocessing_context="spawn",
+        generator=torch.Generator(),  # else it draws from the process's own
+        worker_init_fn=_leave_signals_to_the_parent,
+    )
+    try:
+        for chunk in loader:
+            if isinstance(chunk, TrainerError):
+                raise chunk
+            yield {**chunk, "pixels": chunk["pixels"].numpy()}
+    except (RuntimeError, EOFError, OSError) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        told = f"{type(error).__name__} {error}".splitlines()[0]
+        raise TrainerError(
+            f"a DataLoader worker died ({told}); if memory, /dev/shm or open files run out, use "
+            "fewer num_workers"
+        ) from error
+
+
+def _as_it_is(chunk: Any) -> Any:
+    return chunk
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """A signal to the whole process group is the parent's to answer: it saves, then ends us."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
