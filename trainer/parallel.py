@@ -5,6 +5,7 @@ process's tensors and whole ones, so that a checkpoint is the same however the r
 Gradients of parameters are means over processes, as DDP has them.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -29,8 +30,7 @@ def spread(model: CLIP, run: RunConfig, world: World, precision: Precision) -> n
     if run.parallel == "fsdp" and precision == "fp16":
         raise ConfigError("precision: fp16 needs parallel ddp; use bf16 with fsdp")
     if run.parallel == "ddp":
-        devices = [world.device] if world.device.type == "cuda" else None
-        return DistributedDataParallel(model, devices, process_group=world.group)
+        return _replicated(model, run, world)
     mesh = init_device_mesh(world.device.type, (world.size,))
     # Parameters travel in float32 and autocast rounds them where DDP's would be: one arithmetic,
     # however a run is spread.
@@ -38,6 +38,17 @@ def spread(model: CLIP, run: RunConfig, world: World, precision: Precision) -> n
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh, ignored_params=set(_scalars(model)))
     return model
+
+
+def _replicated(model: CLIP, run: RunConfig, world: World) -> nn.Module:
+    devices = [world.device] if world.device.type == "cuda" else None
+    # After its first step DDP lays gradients out anew, unless it looks for unused parameters. Where
+    # a gradient lies decides in which order more than two processes' are summed: a resumed run's
+    # first step would round unlike that of a run that never stopped.
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+    return DistributedDataParallel(
+        model, devices, process_group=world.group, find_unused_parameters=run.deterministic
+    )
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def kill_and_compare(folder: Path, dataset: Path, worlds: list[tuple[int, int]],
 def test_a_killed_run_goes_on_with_the_same_samples_on_other_worlds(
     squares: Squares, tmp_path: Path
 ) -> None:
-    worlds = [(1, 1), (1, 2), (2, 2), (2, 1)]
+    worlds = [(1, 2), (2, 1), (4, 4)]
     kill_and_compare(tmp_path / "trial", squares(40), worlds, at=random.randint(4, STEPS - 4))
 
 
