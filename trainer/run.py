@@ -8,7 +8,8 @@ the first one writes. Refuses to know what launched it.
 import logging
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,7 @@ class Run:
             self._keeper = checkpoint.Keeper(root, run.keep_last, run.keep_every, run.keep_best)
         self._watch = Stopwatch(config, world)
         self._saved_at = time.monotonic()
+        self.pausing: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def batches(self) -> Iterator[Batch]:
         """Batches from the step after the last one done, timed while they are waited for."""
@@ -151,7 +153,8 @@ class Run:
             "metrics": [asdict(row) for row in self.rows],
             "made_by": _made_by(self.world),
         }
-        self._keeper.save(checkpoint.Checkpoint(self.step, model, moments, facts))
+        with self.pausing():  # a slow disk is no hang
+            self._keeper.save(checkpoint.Checkpoint(self.step, model, moments, facts))
 
     def finish(self) -> TrainResult:
         """Write the model; the run is complete."""

@@ -64,6 +64,7 @@ def _to_the_end(
     with Heartbeat(
         state.workdir, state.world.rank, state.world.size, state.run.hang_after_s
     ) as heart:
+        state.pausing = heart.paused
         for batch in state.batches():
             row, stopped = state.advance(batch, grace())
             heart.beat(state.step)
