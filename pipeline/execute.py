@@ -79,18 +79,18 @@ class OnRay:
         order = [ray.put(run)]
         waiting = deque(indices)
         limit = max(2, int(2 * cpus / execution.num_cpus))
-        try:
-            while waiting or window.flying:
-                while waiting and len(window.flying) < limit:
-                    index = waiting.popleft()
+        while len(window.landed) < len(indices):
+            while waiting and len(window.flying) < limit:
+                index = waiting.popleft()
+                window.add(remote.remote(work, order, index), index)
+            if not waiting:
+                for index in window.stragglers():
                     window.add(remote.remote(work, order, index), index)
-                if not waiting:
-                    for index in window.stragglers():
-                        window.add(remote.remote(work, order, index), index)
-                yield from self._landed(window)
-        finally:
-            for reference in window.flying:
-                ray.cancel(reference, force=False)
+            yield from self._landed(window)
+        # Attempts that lost to a hedge. A run that fails or is interrupted cancels nothing: its
+        # driver ends and Ray ends what it flew; a cancel beside an arriving reply can abort Ray.
+        for reference in window.flying:
+            ray.cancel(reference, force=False)
 
     def _landed(self, window: "_Window") -> Iterator[Done | None]:
         ready, _ = self._ray.wait(list(window.flying), num_returns=1, timeout=1.0)

@@ -66,7 +66,9 @@ class CLIP(TextTransformer):
         """Pixels (B, 3, S, S), tokens (B, L) int64 and patches to keep, to unit embeddings."""
         image_BE = F.normalize(self.encode_image(image_BCSS, kept_BK).float(), dim=-1)
         text_BE = F.normalize(self.encode_text(tokens_BL).float(), dim=-1)
-        return Embeddings(image_BE, text_BE, self.logit_scale.exp(), self.logit_bias)
+        # As a result, not the parameter itself: DDP finds what a step uses from how results came.
+        bias = None if self.logit_bias is None else self.logit_bias.view(())
+        return Embeddings(image_BE, text_BE, self.logit_scale.exp(), bias)
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
