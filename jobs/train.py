@@ -24,8 +24,8 @@ from cyclopts import Parameter
 
 from pipeline.errors import Exit, UserError
 from pipeline.execute import start_ray
+from trainer.data.loader import Loader
 from trainer.errors import TrainerError
-from trainer.loader import Loader
 from trainer.train import Job
 
 

@@ -15,7 +15,7 @@ from trainer.errors import ConfigError
 from trainer.models.config import ModelConfig, model_config
 
 if TYPE_CHECKING:
-    from trainer.losses import Objective
+    from trainer.losses.objectives import Objective
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Loss = Literal["clip", "siglip", "cyclip"]
@@ -133,7 +133,9 @@ class TrainConfig(_Record):
 
     def objective(self) -> "Objective":
         """What is minimised."""
-        from trainer.losses import Objective  # loads torch, which a command that plans can spare
+        from trainer.losses.objectives import (
+            Objective,  # loads torch, which a command that plans can spare
+        )
 
         return Objective(
             self.loss, self.pos_reg, self.cyclip_in, self.cyclip_cross, self.label_smoothing

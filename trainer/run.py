@@ -19,12 +19,12 @@ import numpy.typing as npt
 import torch
 
 from trainer import checkpoint
-from trainer.batch import Batch
 from trainer.config import RunConfig, TrainConfig
+from trainer.data.batch import Batch
+from trainer.data.loader import Loader, Source
 from trainer.distributed import World
 from trainer.errors import CheckpointError, DatasetError, Diverged
 from trainer.guard import Guard
-from trainer.loader import Loader, Source
 from trainer.models.clip import CLIP
 from trainer.models.init import new_clip
 from trainer.readings import Metrics

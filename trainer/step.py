@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer import augment, parallel
-from trainer.batch import Batch
+from trainer import parallel
 from trainer.config import Precision, RunConfig, TrainConfig
+from trainer.data import augment
+from trainer.data.batch import Batch
 from trainer.distributed import World
-from trainer.losses import Loss, Pairs, contrastive_loss
+from trainer.losses.objectives import Loss, Pairs, contrastive_loss
 from trainer.models.clip import CLIP, Embeddings
 from trainer.readings import Metrics, geometry
 

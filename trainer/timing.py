@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import torch
 
-from trainer.batch import Batch
 from trainer.config import TrainConfig
+from trainer.data.batch import Batch
 from trainer.distributed import World
 from trainer.models.flops import forward_flops
 

@@ -23,10 +23,10 @@ from typing import Any, Self
 import torch
 
 from trainer.config import RunConfig, TrainConfig, field_help
+from trainer.data.loader import Source
 from trainer.distributed import World, connected
 from trainer.errors import ConfigError, Interrupted, TrainerError
 from trainer.heartbeat import EXIT_TRY_AGAIN, Heartbeat
-from trainer.loader import Source
 from trainer.readings import Metrics
 from trainer.run import Run, TrainResult
 from trainer.start import Start

@@ -19,11 +19,11 @@ import yaml
 from jobs.quickstart.groups import grouped
 from pipeline.errors import UserError
 from trainer.config import RunConfig, TrainConfig
+from trainer.data.loader import Source
 from trainer.evaluate.embed import embed_images, embed_texts
 from trainer.evaluate.probe import probe
 from trainer.evaluate.run import evaluate
 from trainer.evaluate.sets import EvalSet, read_set
-from trainer.loader import Source
 from trainer.models.clip import CLIP
 from trainer.readings import geometry
 from trainer.run import TrainResult

@@ -23,10 +23,11 @@ from curation.identity import UID_TYPE
 from curation.shard import PackParams, pack
 from jobs.bench.table import Row, against, interleaved
 from pipeline.manifest import FileRef, Manifest, Part, digest, digest_of
-from trainer.augment import MEAN, STD, prepare
 from trainer.config import TrainConfig
-from trainer.loader import Loader, Source
-from trainer.tokenizer import encode_batch
+from trainer.data.augment import MEAN, STD, prepare
+from trainer.data.loader import Loader, Source
+from trainer.measure.peers import torchvision_without_operators
+from trainer.text.tokenizer import encode_batch
 
 PHOTOS = ("/usr/share/backgrounds", "/usr/share/wallpapers")
 NUM_PAIRS = 1024
@@ -174,7 +175,8 @@ def _peer(folder: Path) -> Callable[[], float]:
 
 def _usual_transform() -> Callable[[Image.Image], Any]:
     """What open_clip trains with: a random resized crop, to a float tensor, standardised."""
-    transforms = _torchvision_transforms()
+    with torchvision_without_operators():
+        transforms = import_module("torchvision.transforms")
     usual: Callable[[Image.Image], Any] = transforms.Compose(
         [
             transforms.RandomResizedCrop(
@@ -185,22 +187,6 @@ def _usual_transform() -> Callable[[Image.Image], Any]:
         ]
     )
     return usual
-
-
-def _torchvision_transforms() -> Any:
-    """torchvision's transforms, beside a torch for which it has no compiled operators too."""
-    register = torch.library.register_fake
-
-    def skip(op: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(op, str) and op.startswith("torchvision::"):
-            return lambda function: function
-        return register(op, *args, **kwargs)
-
-    torch.library.register_fake = skip
-    try:
-        return import_module("torchvision.transforms")
-    finally:
-        torch.library.register_fake = register
 
 
 def _milliseconds(run: Callable[[], object]) -> float:

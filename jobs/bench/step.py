@@ -21,15 +21,15 @@ from curation.extract import ExtractParams, extract
 from curation.language import LanguageParams, language
 from curation.rules import RuleParams, rules
 from jobs.bench.table import Row, against, interleaved, seconds
-from trainer import augment
-from trainer.batch import TOKEN_MULTIPLE, Batch
 from trainer.config import RunConfig
+from trainer.data import augment
+from trainer.data.batch import TOKEN_MULTIPLE, Batch
 from trainer.distributed import World
 from trainer.measure.peers import load_open_clip, open_clip_step
 from trainer.measure.steps import Setting, noise_batch
 from trainer.models.init import new_clip
 from trainer.step import Stepper
-from trainer.tokenizer import encode_batch, pad
+from trainer.text.tokenizer import encode_batch, pad
 
 PAGES = Path(__file__).parent.parent / "quickstart" / "web" / "pages-00.warc.gz"
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from typing import Any
 
 import jobs.quickstart
 from jobs.bench.table import Row, against, bounded, interleaved
-from trainer.tokenizer import OPEN_CLIP_MARKERS, encode_batch
+from trainer.text.tokenizer import OPEN_CLIP_MARKERS, encode_batch
 
 TEXTS = 1_000_000
 SAMPLE = 50_000

@@ -12,7 +12,7 @@ from curation import fetch, image_dedup, image_rules, near_dedup, shard
 from curation.params import Params
 from pipeline.dataset import Dataset
 from pipeline.stage import KEY, Exchange, Execution, Map, Output, Stage, Task
-from trainer import tokenizer
+from trainer.text import tokenizer
 
 ROWS_PER_BUCKET = 500_000
 
@@ -183,9 +183,9 @@ STAGES = (
         modules=(
             "curation.shard",
             "curation.tar",
-            "trainer.tokenizer",
-            "trainer.words",
-            "trainer.bpe",
+            "trainer.text.tokenizer",
+            "trainer.text.words",
+            "trainer.text.bpe",
         ),
     ),
 )

@@ -64,7 +64,7 @@ def _train(task: Task) -> Output:
     # Before torch is loaded: threads that spin while they wait are several times slower than ones
     # that sleep as soon as anything else wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from trainer.loader import Source
+    from trainer.data.loader import Source
     from trainer.train import train  # takes seconds to import, and most commands need none
 
     assert isinstance(task.upstream, Dataset) and task.scratch is not None
@@ -203,18 +203,19 @@ STAGES = (
             "trainer.run",
             "trainer.step",
             "trainer.guard",
-            "trainer.losses",
-            "trainer.tiled",
-            "trainer.softmax",
-            "trainer.pairwise",
-            "trainer.loader",
-            "trainer.chunks",
-            "trainer.order",
-            "trainer.sources",
-            "trainer.data",
-            "trainer.payloads",
-            "trainer.images",
-            "trainer.augment",
+            "trainer.losses.objectives",
+            "trainer.losses.tiled",
+            "trainer.losses.softmax",
+            "trainer.losses.pairwise",
+            "trainer.data.loader",
+            "trainer.data.chunks",
+            "trainer.data.order",
+            "trainer.data.sources",
+            "trainer.data.shards",
+            "trainer.data.folder",
+            "trainer.data.payloads",
+            "trainer.data.images",
+            "trainer.data.augment",
         ),
     ),
     Stage(

@@ -24,7 +24,7 @@ from tests.trainer import folders
 from trainer.evaluate.sets import read_set
 from trainer.measure.steps import Setting
 from trainer.models.config import MODELS
-from trainer.tokenizer import EOT
+from trainer.text.tokenizer import EOT
 
 HELD_OUT = Path(__file__).parents[2] / "jobs" / "quickstart" / "heldout" / "wds_openmoji"
 ROW = against("row", 1.0, 3.0, "peer", "s", 2.0)

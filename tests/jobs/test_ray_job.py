@@ -81,14 +81,7 @@ def test_a_submitted_job_builds_what_a_local_run_builds(head, tmp_path):
     with ReplayServer() as web:
         build = ["python", "-m", "jobs.build", str(recipe), "--store", str(store)]
         build += ["--exec", f"fetch.connect_to={web.address}", "--until", TEXT_STAGES]
-        submitted = subprocess.run(
-            ["ray", "job", "submit", "--address", address, "--working-dir", ".", "--", *build],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        submitted = _submit(address, environment, build)
         assert submitted.returncode == 0, submitted.stdout[-3000:] + submitted.stderr[-3000:]
         here = [sys.executable, *build[1:]]
         here[here.index(str(store))] = str(tmp_path / "local")
@@ -96,6 +89,24 @@ def test_a_submitted_job_builds_what_a_local_run_builds(head, tmp_path):
     assert local.returncode == 0, local.stderr
     assert digests(store) == digests(tmp_path / "local")
     assert not [p for p in psutil.process_iter() if str(store) in " ".join(_words(p))]
+
+
+def _submit(
+    address: str, environment: dict[str, str], entry: list[str], seconds: float = 120
+) -> "subprocess.CompletedProcess[str]":
+    """`ray job submit`, again while the young head has no agent that could start a job."""
+    ends = time.monotonic() + seconds
+    while True:
+        done = subprocess.run(
+            ["ray", "job", "submit", "--address", address, "--working-dir", ".", "--", *entry],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if "No available agent" not in done.stdout + done.stderr or time.monotonic() > ends:
+            return done
 
 
 def _words(process: psutil.Process) -> list[str]:

@@ -1,6 +1,7 @@
 """Schedulers on a real Ray: the same bytes with any number of workers, and workers that die."""
 
 import os
+import time
 
 import pytest
 
@@ -34,6 +35,15 @@ def _die_once(task: Task) -> Output:
     return Output(task.table)
 
 
+def _hang_once(task: Task) -> Output:
+    """Hangs for a minute the first time that partition 3 is tried."""
+    assert isinstance(task.upstream, Dataset)
+    if task.index == 3 and task.upstream.store.create("hung", b""):
+        time.sleep(60)
+        task.upstream.store.create("waited for", b"")
+    return Output(task.table)
+
+
 def _refuse(task: Task) -> Output:
     raise ValueError(f"partition {task.index} cannot be")
 
@@ -50,6 +60,15 @@ def test_a_partition_whose_worker_dies_is_done_by_another(tmp_path, two_workers,
     store = Store(str(tmp_path / "store"))
     made = build_toy(write_recipe(tmp_path), store, two_workers, until="divide")
     assert store.exists("died")
+    assert made.finished["divide"].manifest.rows_kept == 5 * 300
+
+
+def test_a_partition_that_hangs_is_done_by_another(tmp_path, two_workers, monkeypatch):
+    monkeypatch.setattr("pipeline.execute.HEDGE_FLOOR_S", 0.5)
+    _replace_divide(monkeypatch, _hang_once)
+    store = Store(str(tmp_path / "store"))
+    made = build_toy(write_recipe(tmp_path), store, two_workers, until="divide")
+    assert store.exists("hung") and not store.exists("waited for")
     assert made.finished["divide"].manifest.rows_kept == 5 * 300
 
 

@@ -5,40 +5,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from folders import coloured_pairs, write_dataset
 from micro import MICRO
 
+from trainer.measure.peers import torchvision_without_operators
 from trainer.models.config import MODELS
 
 
 @pytest.fixture(scope="session")
-def torchvision_without_operators() -> None:
-    """Import a torchvision whose compiled operators are missing, as beside a CPU build of torch.
-
-    It registers fakes of operators that are not there; peers need its transforms alone.
-    """
-    register = torch.library.register_fake
-
-    def skip(op: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(op, str) and op.startswith("torchvision::"):
-            return lambda function: function
-        return register(op, *args, **kwargs)
-
-    torch.library.register_fake = skip
-    try:
-        pytest.importorskip("torchvision")
-    finally:
-        torch.library.register_fake = register
+def torchvision() -> Any:
+    """Imported as beside a CPU build of torch, where its compiled operators are missing."""
+    with torchvision_without_operators():
+        return pytest.importorskip("torchvision")
 
 
 @pytest.fixture(scope="session")
-def open_clip(torchvision_without_operators: None) -> Any:
+def open_clip(torchvision: Any) -> Any:
     return pytest.importorskip("open_clip")
 
 
 @pytest.fixture(scope="session")
-def transformers(torchvision_without_operators: None) -> Any:
+def transformers(torchvision: Any) -> Any:
     return pytest.importorskip("transformers")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.losses import Objective, Pairs, contrastive_loss
+from trainer.losses.objectives import Objective, Pairs, contrastive_loss
 
 OBJECTIVES = {
     "clip": Objective(),

@@ -11,8 +11,9 @@ from folders import pictures, write_dataset
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from trainer import augment
-from trainer.augment import (
+from trainer.config import TrainConfig
+from trainer.data import augment
+from trainer.data.augment import (
     MEAN,
     STD,
     colour_jitter,
@@ -21,8 +22,7 @@ from trainer.augment import (
     resize_batched,
     resize_each,
 )
-from trainer.config import TrainConfig
-from trainer.loader import Loader, Source
+from trainer.data.loader import Loader, Source
 
 SIDES = torch.tensor([64, 63, 60, 56, 50, 23, 7])
 MIRROR = torch.tensor([0, 1, 0, 1, 0, 1, 0], dtype=torch.bool)

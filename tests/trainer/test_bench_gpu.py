@@ -11,7 +11,7 @@ from folders import coloured_pairs, write_dataset
 
 from trainer.bench_gpu import main
 from trainer.config import TrainConfig
-from trainer.losses import Objective, contrastive_loss
+from trainer.losses.objectives import Objective, contrastive_loss
 from trainer.measure import steps
 from trainer.measure.checks import Check, losses_agree
 from trainer.measure.losses import WIDTH, loss_figures, unit_rows

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from folders import Pair, coloured_pairs, pictures, write_dataset
 
-from trainer.data import Columns, Dataset, PairFolder
+from trainer.data.folder import PairFolder
+from trainer.data.shards import Columns, Dataset
+from trainer.data.sources import Source, open_source
+from trainer.data.webdataset import index_of
 from trainer.errors import ConfigError, DatasetError
-from trainer.sources import Source, open_source
-from trainer.tokenizer import encode_batch
-from trainer.webdataset import index_of
+from trainer.text.tokenizer import encode_batch
 
 Squares = Callable[..., Path]
 ALL = Columns()

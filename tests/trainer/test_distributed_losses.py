@@ -12,7 +12,7 @@ from torch import Tensor, multiprocessing
 from torch import distributed as dist
 from torch.nn import functional as F
 
-from trainer.losses import Loss, Objective, Pairs, contrastive_loss
+from trainer.losses.objectives import Loss, Objective, Pairs, contrastive_loss
 
 BATCH, WIDTH = 48, 32
 WORLDS = (1, 2, 4)

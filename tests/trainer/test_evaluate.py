@@ -13,17 +13,17 @@ from micro import MICRO, config
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer import augment, images
 from trainer.config import RunConfig
+from trainer.data import augment, images
+from trainer.data.loader import Source
 from trainer.errors import DatasetError
 from trainer.evaluate import retrieval, zeroshot
 from trainer.evaluate.intervals import wilson
 from trainer.evaluate.run import evaluate
 from trainer.evaluate.sets import read_set
-from trainer.loader import Source
 from trainer.models.clip import CLIP
 from trainer.models.init import new_clip
-from trainer.tokenizer import encode_batch, pad
+from trainer.text.tokenizer import encode_batch, pad
 from trainer.train import train
 from trainer.weights import load_weights, save_weights
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import images
+from trainer.data import images
 
 
 def picture(width: int, height: int) -> Image.Image:
@@ -28,7 +28,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 @pytest.mark.parametrize("size", [(64, 64), (97, 61), (50, 173), (20, 20), (333, 250)])
 @pytest.mark.parametrize("side", [32, 36])
 def test_squares_are_the_pixels_of_clips_own_transform(
-    torchvision_without_operators: None, size: tuple[int, int], side: int
+    torchvision: Any, size: tuple[int, int], side: int
 ) -> None:
     transforms = pytest.importorskip("torchvision.transforms")
     peer = transforms.Compose(

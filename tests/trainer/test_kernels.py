@@ -12,8 +12,8 @@ import pytest
 import torch
 from dense_loss import OBJECTIVES, embeddings, exact, hints, tiled, worst_error
 
-from trainer import kernels
-from trainer.losses import Pairs
+from trainer.losses import kernels
+from trainer.losses.objectives import Pairs
 
 pytest.importorskip("triton")
 KERNELS = {"see": kernels.see, "slopes": kernels.slopes}

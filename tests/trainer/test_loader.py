@@ -13,9 +13,9 @@ import torch
 from folders import Pair, coloured_pairs, pictures, write_dataset
 
 from trainer.config import TrainConfig
+from trainer.data.loader import Batch, Loader, Source
 from trainer.errors import ConfigError, DatasetError, TrainerError
-from trainer.loader import Batch, Loader, Source
-from trainer.tokenizer import encode_batch
+from trainer.text.tokenizer import encode_batch
 
 CONFIG = TrainConfig(model="ViT-Ti-8-32px", steps=100, batch_size=12, shuffle_shards=2)
 EVERYTHING = replace(CONFIG, flip=True, patch_dropout=0.5, mask_duplicates=True, crop_scale_min=0.3)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer.errors import ConfigError
-from trainer.losses import Loss, Objective, Pairs, contrastive_loss
+from trainer.losses.objectives import Loss, Objective, Pairs, contrastive_loss
 
 SCALES = (1 / 0.07, 100.0)
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())

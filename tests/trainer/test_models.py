@@ -26,7 +26,7 @@ from trainer.models.flops import forward_flops
 from trainer.models.hugging_face import hugging_face_config, to_hugging_face
 from trainer.models.init import new_clip
 from trainer.models.norms import LayerNorm
-from trainer.tokenizer import encode_batch, pad
+from trainer.text.tokenizer import encode_batch, pad
 
 PUBLISHED = {
     "RN50": (102.0, 12.22, 5.96),

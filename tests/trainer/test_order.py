@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer import order
-from trainer.order import BLOCK, Mixture, Order
+from trainer.data import order
+from trainer.data.order import BLOCK, Mixture, Order
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 

@@ -14,12 +14,12 @@ from micro import MICRO, config, result_bytes
 from ranks import World, note, noted, rank
 
 from trainer import run, step
-from trainer.batch import Batch
 from trainer.config import RunConfig, TrainConfig
+from trainer.data.batch import Batch
+from trainer.data.loader import Loader, Source
 from trainer.errors import CheckpointError, Diverged, Interrupted
 from trainer.heartbeat import EXIT_TRY_AGAIN
-from trainer.loader import Loader, Source
-from trainer.losses import Loss
+from trainer.losses.objectives import Loss
 from trainer.models.config import MODELS
 from trainer.train import train
 

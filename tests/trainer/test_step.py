@@ -12,8 +12,8 @@ from ranks import rank, run_world
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trainer.batch import Batch
 from trainer.config import RunConfig, TrainConfig
+from trainer.data.batch import Batch
 from trainer.distributed import World, connected
 from trainer.models.config import MODELS, ModelConfig
 from trainer.models.init import new_clip

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.bench.tokenizer import local_texts
-from trainer import tokenizer, words
-from trainer.bpe import encode_words
 from trainer.errors import ConfigError
-from trainer.tokenizer import (
+from trainer.text import tokenizer, words
+from trainer.text.bpe import encode_words
+from trainer.text.tokenizer import (
     EOT,
     OPEN_CLIP_MARKERS,
     OPENAI_MARKERS,

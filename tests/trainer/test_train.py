@@ -12,8 +12,8 @@ from folders import Pair, coloured_pairs, write_dataset
 from micro import MICRO, config, result_bytes
 
 from trainer.config import RunConfig, TrainConfig
+from trainer.data.loader import Source
 from trainer.errors import CheckpointError, ConfigError, DatasetError
-from trainer.loader import Source
 from trainer.run import TrainResult
 from trainer.start import Start
 from trainer.train import main, train

@@ -8,7 +8,7 @@ from torch import Tensor
 from trainer.models.clip import CLIP
 from trainer.models.config import ModelConfig
 from trainer.models.init import new_clip
-from trainer.tokenizer import encode_batch, pad
+from trainer.text.tokenizer import encode_batch, pad
 
 SMALL_VIT = ModelConfig(
     embed_dim=24,

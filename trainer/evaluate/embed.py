@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer import images
-from trainer.augment import normalise
+from trainer.data import images
+from trainer.data.augment import normalise
 from trainer.models.clip import CLIP
-from trainer.tokenizer import encode_batch, pad
+from trainer.text.tokenizer import encode_batch, pad
 
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trainer import kernels
 from trainer.config import RunConfig
 from trainer.distributed import World
-from trainer.losses import Objective, Pairs, contrastive_loss
+from trainer.losses import kernels
+from trainer.losses.objectives import Objective, Pairs, contrastive_loss
 from trainer.measure.losses import SCALE, unit_rows
 from trainer.measure.steps import Setting, noise_batch
 from trainer.models.init import new_clip

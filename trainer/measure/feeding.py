@@ -5,8 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from trainer.config import RunConfig
+from trainer.data.loader import Loader, Source
 from trainer.distributed import World
-from trainer.loader import Loader, Source
 from trainer.measure.steps import Setting
 from trainer.models.init import new_clip
 from trainer.step import Stepper

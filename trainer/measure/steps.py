@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from trainer import augment
-from trainer.batch import Batch
 from trainer.config import Precision, RunConfig, TrainConfig
+from trainer.data import augment
+from trainer.data.batch import Batch
 from trainer.distributed import World
 from trainer.errors import ConfigError
 from trainer.measure.device import call_seconds, free_memory, peak_bytes, total_bytes

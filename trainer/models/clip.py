@@ -67,7 +67,7 @@ class CLIP(TextTransformer):
         image_BE = F.normalize(self.encode_image(image_BCSS, kept_BK).float(), dim=-1)
         text_BE = F.normalize(self.encode_text(tokens_BL).float(), dim=-1)
         # As a result, not the parameter itself: DDP finds what a step uses from how results came.
-        bias = None if self.logit_bias is None else self.logit_bias.view(())
+        bias = None if self.logit_bias is None else self.logit_bias.clone()
         return Embeddings(image_BE, text_BE, self.logit_scale.exp(), bias)
 
     @torch.no_grad()

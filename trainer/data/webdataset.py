@@ -23,9 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.manifest import digest, digest_of
-from trainer.data import UID, Columns, Shard, read_sidecar, shard_of, tar_images, uid_words
+from trainer.data.folder import read_sidecar
+from trainer.data.order import Words
+from trainer.data.shards import UID, Columns, Shard, shard_of, tar_images, uid_words
 from trainer.errors import DatasetError
-from trainer.order import Words
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 MEMBER = re.compile(r"((?:.*/|)[^/.]+)[.]([^/]*)")

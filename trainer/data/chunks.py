@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainer import images, order
-from trainer.batch import TOKEN_MULTIPLE, Batch, canvas_side
 from trainer.config import TrainConfig
-from trainer.data import Columns, Dataset, Shard, ShardCache
+from trainer.data import images, order
+from trainer.data.batch import TOKEN_MULTIPLE, Batch, canvas_side
+from trainer.data.shards import Columns, Dataset, Shard, ShardCache
 from trainer.errors import DatasetError
-from trainer.tokenizer import Ids, encode_batch
+from trainer.text.tokenizer import Ids, encode_batch
 
 NUM_DRAWS = 7
 OPEN_WINDOWS = 2

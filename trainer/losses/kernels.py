@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.tiled import Ids
+from trainer.losses.tiled import Ids
 
 try:
     import triton

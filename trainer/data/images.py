@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from trainer.batch import canvas_side
+from trainer.data.batch import canvas_side
 
 try:
     import simplejpeg

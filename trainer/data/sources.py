@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from trainer.data import Dataset, PairFolder
+from trainer.data.folder import PairFolder
+from trainer.data.shards import Dataset
+from trainer.data.subset import Subset
+from trainer.data.webdataset import TarFolder
 from trainer.errors import ConfigError, DatasetError
-from trainer.subset import Subset
-from trainer.webdataset import TarFolder
 
 FIELDS = {"path", "weight", "subset"}
 

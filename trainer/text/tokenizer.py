@@ -2,7 +2,7 @@
 
 Marker strings inside captions are ordinary text here, so that a web page cannot place an end marker
 in the middle of a caption; who needs the ids of a pipeline that reads them names its `markers`.
-Knows nothing of files or models; how words become ids is told in `trainer.bpe`.
+Knows nothing of files or models; how words become ids is told in `trainer.text.bpe`.
 """
 
 import html
@@ -16,9 +16,9 @@ from unicodedata import is_normalized
 import numpy as np
 import numpy.typing as npt
 
-from trainer.bpe import EOT, SOT, encode_words
 from trainer.errors import ConfigError
-from trainer.words import encode_lines
+from trainer.text.bpe import EOT, SOT, encode_words
+from trainer.text.words import encode_lines
 
 __all__ = [
     "CONTEXT_LENGTH",

@@ -2,7 +2,7 @@
 
 Texts are split by the kinds of their characters, which the pattern's own classes tell; a word's
 ids are looked up by its bytes, and a word not met before is merged by instant-clip-tokenizer, where
-that is installed and known to agree, or else by `trainer.bpe`. Knows nothing of cleaning or frames.
+that is installed and known to agree, or else by `bpe`. Knows nothing of cleaning or frames.
 
 Legend: C characters of all lines, W their words.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
-from trainer.bpe import EOT, SOT, merge_word
+from trainer.text.bpe import EOT, SOT, merge_word
 
 try:
     from instant_clip_tokenizer import Tokenizer as FastTokenizer

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.manifest import digest, digest_of
-from trainer.data import Columns, Dataset, Shard, read_manifest, read_sidecar, uid_words
+from trainer.data.folder import read_manifest, read_sidecar
+from trainer.data.order import Ints, Words
+from trainer.data.shards import Columns, Dataset, Shard, uid_words
 from trainer.errors import DatasetError
-from trainer.order import Ints, Words
 
 PAIR_OF_WORDS = np.dtype("u8,u8")
 Keys = npt.NDArray[np.bytes_]

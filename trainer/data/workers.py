@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from trainer.chunks import Chunk, Chunks
+from trainer.data.chunks import Chunk, Chunks
 from trainer.errors import TrainerError
 
 Span = tuple[int, int]

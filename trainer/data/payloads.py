@@ -10,8 +10,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from trainer.data.order import Ints
 from trainer.errors import DatasetError
-from trainer.order import Ints
 
 BUILD_AGAIN = "build the dataset again"
 

@@ -16,14 +16,14 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 from pipeline.manifest import digest_of
-from trainer.batch import Batch
-from trainer.chunks import Chunk, Chunks, join
 from trainer.config import TrainConfig
-from trainer.data import Dataset
+from trainer.data.batch import Batch
+from trainer.data.chunks import Chunk, Chunks, join
+from trainer.data.order import Mask
+from trainer.data.shards import Dataset
+from trainer.data.sources import Source, open_source
+from trainer.data.workers import Span, by_workers
 from trainer.errors import ConfigError
-from trainer.order import Mask
-from trainer.sources import Source, open_source
-from trainer.workers import Span, by_workers
 
 __all__ = ["Batch", "Loader", "Source"]
 

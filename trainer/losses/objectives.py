@@ -16,11 +16,11 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.backends import cuda, mkldnn
 
-from trainer.collectives import Group, gathered, own_rank, summed
 from trainer.errors import ConfigError
-from trainer.pairwise import cyclic_share, siglip_share
-from trainer.softmax import clip_share
-from trainer.tiled import Gradients, Strip
+from trainer.losses.collectives import Group, gathered, own_rank, summed
+from trainer.losses.pairwise import cyclic_share, siglip_share
+from trainer.losses.softmax import clip_share
+from trainer.losses.tiled import Gradients, Strip
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer import kernels
-from trainer.collectives import Group, gathered, largest, summed
-from trainer.tiled import Gradients, Slopes, Strip
+from trainer.losses import kernels
+from trainer.losses.collectives import Group, gathered, largest, summed
+from trainer.losses.tiled import Gradients, Slopes, Strip
 
 
 @dataclass(frozen=True, slots=True)

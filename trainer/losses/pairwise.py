@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.collectives import gathered
-from trainer.tiled import Gradients, Slopes, Strip
+from trainer.losses.collectives import gathered
+from trainer.losses.tiled import Gradients, Slopes, Strip
 
 
 def siglip_share(

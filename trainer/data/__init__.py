@@ -1,0 +1,1 @@
+"""From a dataset's folder to batches of a run: shards, order, pixels, workers."""

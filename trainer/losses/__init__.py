@@ -1,0 +1,1 @@
+"""The contrastive objectives, exact over any number of processes, in tiles."""
