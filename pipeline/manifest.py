@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import pyarrow as pa
@@ -39,6 +39,11 @@ class FileRef:
     path: str
     digest: str
     size_bytes: int
+
+    def __post_init__(self) -> None:
+        place = PurePosixPath(self.path)
+        if place.is_absolute() or ".." in place.parts:
+            raise ValueError(f"the file {self.path} is not below its folder")
 
     def check(self, data: bytes | memoryview) -> None:
         """Raise `DamagedPart` unless `data` is what was written."""

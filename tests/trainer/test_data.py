@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from folders import Pair, coloured_pairs, pictures, write_dataset
 
+from pipeline.manifest import digest
 from trainer.data.folder import PairFolder
 from trainer.data.shards import Columns, Dataset
 from trainer.data.sources import Source, open_source
@@ -149,7 +151,12 @@ def test_an_arrow_file_of_other_pairs_is_refused(squares: Squares) -> None:
         ("tokens", pa.array([[49406, 49407], [49406, 50_000, 49407]]), "token id 50000"),
         ("tokens", pa.array([[49406, 49407], [-1, 7]]), "no lists of ids"),
         ("tokens", pa.array([[49406, 49407], []], pa.list_(pa.uint16())), "row 1 lacks"),
+        ("tokens", pa.array([[49406, 49407], [1, 2]]), "row 1 lacks"),
+        ("tokens", pa.array([[49406, 49407], [49406, None, 49407]]), "no lists of ids"),
         ("uid", pa.array(["a", "b"]), "no column uid of 16 bytes"),
+        ("caption", pa.array([1, 2]), "caption is of int64"),
+        ("sha256", pa.array(["00" * 32] * 2), "sha256 is not of 32 bytes"),
+        ("weight", pa.array(["much", "more"]), "weights are no numbers"),
         ("weight", pa.array([1.0, float("nan")]), "weights are negative"),
         ("other", pa.array([1, 2]), "no column weight"),
     ],
@@ -159,7 +166,52 @@ def test_what_a_sidecar_may_not_say(
 ) -> None:
     folder = squares(2, parts=1, images="tar", columns={column: values})
     with pytest.raises(DatasetError, match=message):
-        PairFolder.at(folder).open(0, Columns(weight=True))
+        PairFolder.at(folder).open(0, Columns(weight=True, sha256=True))
+
+
+def test_an_arrow_file_that_lacks_images_is_refused(squares: Squares) -> None:
+    folder = squares(2, parts=1)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    ref = manifest["parts"][0]["files"]["arrow"]
+    table = pa.ipc.open_file((folder / ref["path"]).read_bytes()).read_all()
+    for broken in (
+        table.drop_columns("image"),
+        table.set_column(
+            table.column_names.index("image"), "image", pa.nulls(2, table["image"].type)
+        ),
+    ):
+        with pa.ipc.new_file(str(folder / ref["path"]), broken.schema) as writer:
+            writer.write_table(broken)
+        data = (folder / ref["path"]).read_bytes()
+        ref |= {"digest": digest(data), "size_bytes": len(data)}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(DatasetError, match="lacks the column uid or image"):
+            PairFolder.at(folder).open(0, ALL)
+
+
+@pytest.mark.parametrize("place", ["../secret.parquet", "/etc/passwd", "parts/../../x"])
+def test_a_manifest_that_points_out_of_its_folder_is_refused(squares: Squares, place: str) -> None:
+    folder = squares(2)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["parts"][0]["files"]["parquet"]["path"] = place
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match="is not below its folder"):
+        PairFolder.at(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "3", '"x"', '{"parts": [{"files": []}]}'])
+def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"manifest\.json: it is damaged"):
+        PairFolder.at(tmp_path)
+
+
+def test_a_tar_that_shrinks_while_it_is_read_is_no_bad_image(squares: Squares) -> None:
+    folder = squares(6, parts=1, images="tar")
+    shard = PairFolder.at(folder).open(0, ALL)
+    os.truncate(folder / "parts" / "00000.tar", 1000)
+    with pytest.raises(DatasetError, match="row 5: the file has become shorter"):
+        shard.images[5]
 
 
 def test_folders_that_are_no_datasets_are_refused_with_what_to_do(
@@ -169,9 +221,8 @@ def test_folders_that_are_no_datasets_are_refused_with_what_to_do(
         open_source(Source(tmp_path), tmp_path)
     with pytest.raises(DatasetError, match=r"it holds no pairs"):
         open_source(Source(squares(0)), tmp_path)
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(DatasetError, match=r"it is damaged"):
-        open_source(Source(tmp_path), tmp_path)
+    with pytest.raises(DatasetError, match=r"there is no such folder"):
+        open_source(Source(tmp_path / "mistyped"), tmp_path)
 
 
 def test_sources_are_read_from_json() -> None:
@@ -180,7 +231,18 @@ def test_sources_are_read_from_json() -> None:
         Source(Path("a"), 2.0, Path("s.npy")),
         Source(Path("b")),
     )
-    for wrong in ({"path": "a", "wieght": 2}, {"path": "a", "weight": 0}, {"path": 3}, [], 7, None):
+    wrongs: tuple[object, ...] = (
+        {"path": "a", "wieght": 2},
+        {"path": "a", "weight": 0},
+        {"path": "a", "weight": 10**400},
+        {"path": "a", "subset": ""},
+        {"path": 3},
+        "",
+        [],
+        7,
+        None,
+    )
+    for wrong in wrongs:
         with pytest.raises(ConfigError, match="dataset"):
             Source.from_json(wrong)
 
@@ -222,6 +284,10 @@ def test_a_subset_of_nothing_is_refused(squares: Squares, tmp_path: Path) -> Non
     chosen = chosen_as("npy", pictures(3), tmp_path)
     with pytest.raises(DatasetError, match="none of its 3 uids is in"):
         open_source(Source(folder, subset=chosen), tmp_path)
+    for form in ("folder", "parquet", "npy"):
+        (tmp_path / form).mkdir()
+        with pytest.raises(DatasetError, match="it lists no uid"):
+            open_source(Source(folder, subset=chosen_as(form, [], tmp_path / form)), tmp_path)
     np.save(tmp_path / "ints.npy", np.arange(3))
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     for name, message in (
@@ -311,9 +377,48 @@ def test_nothing_but_regular_members_with_a_key_is_looked_at(tmp_path: Path) -> 
         assert index_of(again)["uid"] != table["uid"]
 
 
-def test_a_truncated_tar_is_refused_by_name(tmp_path: Path) -> None:
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def test_a_tar_that_is_cut_or_damaged_anywhere_is_refused_by_name(tmp_path: Path) -> None:
     folder = write_foreign(tmp_path / "foreign", pictures(5))
     tar = folder / "00000.tar"
-    tar.write_bytes(tar.read_bytes()[:3000])
-    with pytest.raises(DatasetError, match=r"00000\.tar: it is no whole tar"):
-        open_source(Source(folder), tmp_path / "index")
+    data = tar.read_bytes()
+    with tarfile.open(tar) as members:
+        headers = [member.offset for member in members]
+    ends = headers[-1] + 512 + 512  # of a last member that is shorter than a block
+    damaged = {
+        "in a payload": data[:3000],
+        "at a header": data[: headers[4]],
+        "in a header": data[: headers[4] + 100],
+        "before the end": data[:ends],
+        "a header's bit": _flipped(data, headers[4] + 3),
+        "zeros for a header": data[: headers[4]] + bytes(512) + data[headers[4] + 512 :],
+        "two tars": data + data,
+    }
+    for index, (how, bytes_) in enumerate(damaged.items()):
+        tar.write_bytes(bytes_)
+        with pytest.raises(DatasetError, match=r"00000\.tar: it is no whole tar"):
+            open_source(Source(folder), tmp_path / f"index-{index}")
+            pytest.fail(how)
+
+
+def test_one_odd_sample_does_not_end_a_foreign_dataset(tmp_path: Path) -> None:
+    image, path = pictures(1)[0].image, tmp_path / "odd.tar"
+    members = {
+        "a.jpg": image,
+        "a.json": b'{"caption": "half an emoji \\ud83d"}',
+        "b.jpg": image,
+        "b.json": b"[" * 200_000,
+        "c\udce9.jpg": image,
+        "c\udce9.txt": b"caf\xe9",
+    }
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    with pytest.warns(UserWarning, match="1 of 3 samples lack"):
+        table = index_of(path)
+    assert table["caption"].to_pylist() == ["half an emoji ?", "caf\ufffd"]

@@ -54,9 +54,21 @@ def test_jpegs_decode_alike_with_and_without_simplejpeg(
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_jpegs_of_other_colour_spaces_are_read(mode: str) -> None:
-    image = images.decode(encoded(picture(40, 30).convert(mode), "JPEG"))
-    assert image.mode == "RGB" and image.size == (40, 30)
+@pytest.mark.parametrize("with_it", [True, False])
+def test_jpegs_of_other_colour_spaces_are_read_as_pillow_reads_them(
+    mode: str, with_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not with_it:
+        monkeypatch.setattr(images, "simplejpeg", None)
+    data = encoded(picture(300, 200).convert(mode), "JPEG", quality=90)
+    ours = np.asarray(images.decode(data))
+    assert np.array_equal(ours, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+    assert (
+        np.abs(
+            ours.astype(float) - np.asarray(picture(300, 200).convert(mode).convert("RGB"))
+        ).mean()
+        < 8
+    )
 
 
 def test_alpha_is_laid_on_white() -> None:
@@ -64,8 +76,11 @@ def test_alpha_is_laid_on_white() -> None:
     half = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
     assert np.asarray(images.decode(encoded(clear, "PNG"))).min() == 255
     assert np.asarray(images.decode(encoded(half, "PNG")))[0, 0].tolist() == [127, 127, 127]
-    palette = clear.convert("P", palette=Image.Palette.ADAPTIVE)
-    assert images.decode(encoded(palette, "PNG", transparency=0)).mode == "RGB"
+    palette = Image.new("P", (8, 8), 0)
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.paste(1, (4, 0, 8, 8))
+    pixels = np.asarray(images.decode(encoded(palette, "PNG", transparency=0)))
+    assert pixels[0, 0].tolist() == [255, 255, 255] and pixels[0, 7].tolist() == [40, 50, 60]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +90,64 @@ def test_alpha_is_laid_on_white() -> None:
 def test_bytes_that_are_no_image_are_bad_images(data: bytes) -> None:
     with pytest.raises(images.BadImage):
         images.square(data, 32)
+
+
+def test_of_sixteen_bits_of_grey_the_upper_eight_are_kept() -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
+    for kind in ("PNG", "TIFF"):
+        pixels = np.asarray(images.decode(encoded(Image.fromarray(ramp), kind)))
+        assert np.array_equal(
+            pixels, np.repeat((ramp >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+        )
+    with pytest.raises(images.BadImage, match="floating"):
+        images.decode(encoded(Image.new("F", (8, 8), 0.5), "TIFF"))
+
+
+@pytest.mark.parametrize("with_it", [True, False])
+def test_a_phones_jpeg_with_a_second_picture_is_the_first_scaled_like_any_other(
+    with_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = encoded(picture(800, 600), "JPEG", quality=90)
+    both = encoded(
+        picture(800, 600), "MPO", quality=90, save_all=True, append_images=[picture(80, 60)]
+    )
+    expected = crop_of(plain, (0.5, 0.5, 0.5))
+    if not with_it:
+        monkeypatch.setattr(images, "simplejpeg", None)
+    assert Image.open(io.BytesIO(both)).format == "MPO"
+    assert np.array_equal(crop_of(both, (0.5, 0.5, 0.5)), expected)
+
+
+def test_bytes_that_would_start_a_program_are_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.Popen.__init__", forbidden)
+    data = encoded(picture(64, 64), "EPS")
+    with pytest.raises(images.BadImage):
+        images.square(data, 32)
+    with pytest.raises(images.BadImage):
+        crop_of(data, (0.5, 0.5, 0.5))
+
+
+def test_a_thread_of_a_picture_is_not_blown_up_to_a_square() -> None:
+    data = encoded(Image.new("L", (1, 60_000)), "PNG")
+    with pytest.raises(images.BadImage, match="pixels"):
+        images.square(data, 224)
+
+
+@pytest.mark.parametrize("with_it", [True, False])
+def test_a_jpeg_of_endless_scans_is_a_bad_image(
+    with_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not with_it:
+        monkeypatch.setattr(images, "simplejpeg", None)
+    data = encoded(Image.new("L", (1000, 1000)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    endless = data[:last] + data[last:-2] * 1200 + data[-2:]
+    images.decode(data)
+    with pytest.raises(images.BadImage, match="scans"):
+        images.decode(endless)
 
 
 def test_a_truncated_jpeg_is_a_bad_image() -> None:
@@ -130,7 +203,6 @@ def test_a_scaled_decode_shows_the_same_place_and_is_never_too_small() -> None:
 
 def test_a_picture_of_too_many_pixels_is_never_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_PIXELS", 1999)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 999)
     for kind in ("JPEG", "PNG"):
         with pytest.raises(images.BadImage, match="pixels"):
             crop_of(encoded(picture(40, 50), kind), (0.0, 0.0, 0.0))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from trainer.data import order
 from trainer.data.order import BLOCK, Mixture, Order
+from trainer.errors import ConfigError
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 
@@ -124,3 +125,10 @@ def test_draws_are_uniform_and_keyed_by_purpose_seed_epoch_and_uid() -> None:
         assert abs(np.corrcoef(draws[:, 0], other[:, 0])[0, 1]) < 0.03
     shuffled = order.uniform(order.keyed_draws("augment", 0, epoch, uids[::-1], 4))
     assert np.array_equal(shuffled[::-1], draws)
+
+
+@pytest.mark.parametrize("weights", [[1e-7, 1.0], [1.0, 1e-7, 1e-7], [0.0, 1.0]])
+def test_a_source_that_would_never_come_is_refused(weights: list[float]) -> None:
+    orders = [Order(str(number), 0, [9], 2) for number in range(len(weights))]
+    with pytest.raises(ConfigError, match="weights"):
+        Mixture(orders, weights, 0)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jobs.bench.tokenizer import local_texts
 from trainer.errors import ConfigError
-from trainer.text import tokenizer, words
+from trainer.text import bpe, tokenizer, words
 from trainer.text.bpe import encode_words
 from trainer.text.tokenizer import (
     EOT,
@@ -180,6 +180,34 @@ def test_long_captions_end_with_the_end_marker(length: int) -> None:
     assert short.tolist() == encode_batch(["a"])[0].tolist()
 
 
+def test_of_a_boundless_caption_only_what_its_ids_can_stand_for_is_looked_at(peer: Any) -> None:
+    widest = "\U0001f60d" * 8  # one id
+    texts = [widest * 90, (widest + " ") * 90, " " * 9_000 + "a cat", "a \t" * 5_000, "z" * 6_000]
+    assert our_ids(texts) == its_ids(peer, texts)
+    endless = "".join(random_words(1)[0].split()) * 20_000
+    assert our_ids([endless])[0] == our_ids([endless[:10_000]])[0]
+
+
+def _merged_plainly(word: str) -> list[int]:
+    """As CLIP's own code does: the pair learned first, everywhere it stands, until none is left."""
+    ids = [bpe._byte_ids()[byte] for byte in word.encode()]
+    ids[-1] += 256
+    while learned := [bpe._merges()[pair] for pair in pairwise(ids) if pair in bpe._merges()]:
+        best, out = min(learned), []
+        while ids:
+            found = bpe._merges().get(tuple(ids[:2])) == best
+            out.append(best if found else ids[0])
+            ids = ids[2 if found else 1 :]
+        ids = out
+    return ids
+
+
+@given(st.text(st.sampled_from("aehnrstio\u00e9\u65e5\u672c\U0001f602"), min_size=1, max_size=60))
+@settings(deadline=None)
+def test_words_merge_as_defined_however_long(word: str) -> None:
+    assert bpe.merge_word(word) == _merged_plainly(word)
+
+
 def test_batches_of_any_size_give_the_rows_of_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = [our_ids([text])[0] for text in CAPTIONS]
     monkeypatch.setattr(tokenizer, "BLOCK", 5)
@@ -187,14 +215,17 @@ def test_batches_of_any_size_give_the_rows_of_their_texts(monkeypatch: pytest.Mo
     assert our_ids([]) == []
 
 
-def test_words_are_forgotten_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["KEPT_WORDS", "KEPT_IDS"])
+def test_words_are_forgotten_before_they_fill_the_memory(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = words.Words()
     monkeypatch.setattr(words, "_words", lambda: small)
-    monkeypatch.setattr(words, "KEPT_WORDS", 500)
+    monkeypatch.setattr(words, limit, 500)
     monkeypatch.setattr(tokenizer, "BLOCK", 10)
     texts = random_words(400)
     rows = our_ids(texts)
-    assert len(small._known) < 1000
+    assert len(small._known) < 1000 and small._used < 3000
     assert rows == [[SOT, *encode_words(clean(text))[:75], EOT] for text in texts]
 
 

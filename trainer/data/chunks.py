@@ -16,7 +16,7 @@ import torch
 from trainer.config import TrainConfig
 from trainer.data import images, order
 from trainer.data.batch import TOKEN_MULTIPLE, Batch, canvas_side
-from trainer.data.shards import Columns, Dataset, Shard, ShardCache
+from trainer.data.shards import Columns, Dataset, Shard, ShardCache, leading_word
 from trainer.errors import DatasetError
 from trainer.text.tokenizer import Ids, encode_batch
 
@@ -189,7 +189,7 @@ def _weights(pairs: Sequence[Pair]) -> npt.NDArray[np.float32]:
 def _image_id(pair: Pair) -> int:
     if pair.shard.sha256 is not None:
         return int(pair.shard.sha256[pair.row])
-    return _hash(pair.shard.images[pair.row])
+    return leading_word(hashlib.sha256(pair.shard.images[pair.row]).digest())
 
 
 def _hash(data: bytes | memoryview) -> int:

@@ -44,7 +44,7 @@ class PairFolder:
     def uids(self, index: int) -> Words:
         """The uids of a part, from the one column of its sidecar."""
         path = self.path / self.parts[index].files["parquet"].path
-        return uid_words(path, read_sidecar(path, path.read_bytes(), ["uid"]))
+        return uid_words(path, read_sidecar(path, file_bytes(path), ["uid"]))
 
     def open(self, index: int, columns: Columns) -> Shard:
         """Read the part's sidecar, check its digest, and open its images."""
@@ -76,10 +76,18 @@ def read_manifest(folder: Path) -> Manifest:
         raise DatasetError(
             f"{folder}: it holds no manifest.json, so it is no finished dataset; build it first"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{folder}/manifest.json: it is damaged ({error}); {BUILD_AGAIN}"
         ) from error
+
+
+def file_bytes(path: Path) -> bytes:
+    """The whole file; DatasetError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: {error.strerror}") from error
 
 
 def read_sidecar(path: Path, data: bytes, columns: list[str] | None = None) -> pa.Table:
@@ -131,6 +139,8 @@ def _arrow_images(folder: Path, ref: FileRef, table: pa.Table) -> ArrowImages:
         images = pa.ipc.open_file(data).read_all()
     except (DamagedPart, pa.ArrowException, OSError) as error:
         raise DatasetError(f"{path}: it cannot be read ({error}); {BUILD_AGAIN}") from error
+    if not {"uid", "image"} <= set(images.column_names) or images["image"].null_count:
+        raise DatasetError(f"{path}: it lacks the column uid or image, or the image of some row")
     if not images["uid"].equals(table["uid"]):
         raise DatasetError(f"{path}: its uids are not those of the Parquet file beside it")
     return ArrowImages(images["image"])

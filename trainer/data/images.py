@@ -1,7 +1,9 @@
 """Bytes to pixels: the exact centre square that evaluation takes, the random crop of training.
 
 JPEGs come through libjpeg-turbo, by simplejpeg where it is installed and by Pillow elsewhere, with
-the same pixels. Alpha is laid on white. Refuses to know datasets and devices.
+the same pixels. Alpha is laid on white, 16 bits of grey become their upper 8; pixels stay as they
+are stored, whatever turn EXIF asks for, as in CLIP's own transform. Refuses to know datasets and
+devices.
 Shapes: B batch, S side, C channels.
 """
 
@@ -19,15 +21,19 @@ try:
 except ImportError:
     simplejpeg = None
 
-MAX_PIXELS = 178_956_970
-"""Width times height above which nothing is decoded; Pillow's own limit."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""What Pillow may take bytes for; for others it would start programs (EPS)."""
+MAX_PIXELS = 1 << 26
+"""Width times height above which nothing is decoded or resized: many threads do it at a time."""
+MAX_SCANNED = 1 << 30
+"""Width times height times scans of a JPEG: each scan costs a pass over all pixels."""
 DCT_SCALES = (8, 4, 2, 1)
 
 Pixels = npt.NDArray[np.uint8]
 
 
 class BadImage(Exception):
-    """Bytes that no decoder takes."""
+    """Bytes that no decoder takes, or only at too high a price."""
 
 
 def square(data: bytes | memoryview, side: int) -> Pixels:
@@ -39,6 +45,7 @@ def square(data: bytes | memoryview, side: int) -> Pixels:
     width, height = image.size
     short = min(width, height)
     wide, high = (side * width // short, side * height // short)
+    _check_work(wide, high)
     image = image.resize((wide, high), Image.Resampling.BICUBIC)
     left, top = round((wide - side) / 2.0), round((high - side) / 2.0)
     return np.asarray(image.crop((left, top, left + side, top + side)))
@@ -79,21 +86,25 @@ def _decoded(data: bytes | memoryview, least: int | None) -> Pixels:
         try:
             return _by_turbo(data, least)
         except ValueError:
-            pass  # Pillow reads some that turbojpeg refuses (CMYK, stray bytes between markers)
+            pass  # Pillow reads some that turbojpeg refuses (stray bytes between markers)
     try:
-        image = Image.open(io.BytesIO(data))
-        if image.format == "JPEG":
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_work(*image.size, _scans(data) if image.format in ("JPEG", "MPO") else 1)
+        if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with further pictures behind it
             scale = _dct_scale(image.width, image.height, least)
             image.draft("RGB", (image.width // scale, image.height // scale))
-        return np.asarray(_on_white(image))
+        return _eight_bits(image)
+    except BadImage:
+        raise
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged bytes
         raise BadImage(str(error)) from error
 
 
 def _by_turbo(data: bytes | memoryview, least: int | None) -> Pixels:
-    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    if width * height > MAX_PIXELS:
-        raise BadImage(f"{width} x {height} pixels are more than {MAX_PIXELS}")
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    if colours in ("CMYK", "YCCK"):
+        raise ValueError("Pillow and turbojpeg make different colours of four inks")
+    _check_work(width, height, _scans(data))
     scale = _dct_scale(width, height, least)
     pixels: Pixels = simplejpeg.decode_jpeg(
         data, "RGB", min_height=-(-height // scale), min_width=-(-width // scale)
@@ -105,6 +116,27 @@ def _dct_scale(width: int, height: int, least: int | None) -> int:
     if least is None:
         return 1
     return next((scale for scale in DCT_SCALES if min(width, height) // scale >= least), 1)
+
+
+def _check_work(width: int, height: int, scans: int = 1) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
+    if width * height * scans > MAX_SCANNED:
+        raise BadImage(f"{width} x {height} pixels in {scans} scans")
+
+
+def _scans(data: bytes | memoryview) -> int:
+    return bytes(data).count(b"\xff\xda")
+
+
+def _eight_bits(image: Image.Image) -> Pixels:
+    """RGB, uint8 (H, W, 3)."""
+    if image.mode == "F":
+        raise BadImage("floating-point pixels have no known white")
+    if not image.mode.startswith("I"):
+        return np.asarray(_on_white(image))
+    grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -13,6 +13,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from trainer.errors import ConfigError
+
 Words = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -108,12 +110,19 @@ class Mixture:
 
     def __init__(self, orders: Sequence[Order], weights: Sequence[float], seed: int) -> None:
         self.orders, self._key = tuple(orders), f"mixture\0{seed}"
+        if not all(weight > 0 for weight in weights):
+            raise ConfigError(f"dataset: weights are above zero, not {weights}")
         exact = [Fraction(str(weight)) for weight in weights]
         rests = [sum(exact[index:], Fraction(0)) for index in range(len(exact))]
         self._shares = [
             (weight / rest).limit_denominator(FINEST_SHARE)
             for weight, rest in zip(exact, rests, strict=True)
         ]
+        if not all(0 < share < 1 for share in self._shares[:-1]):
+            raise ConfigError(
+                f"dataset: of the weights {', '.join(map(str, weights))} some are less than "
+                f"1/{FINEST_SHARE:,} of the others; leave those out"
+            )
 
     def locate(self, samples: Ints) -> Places:
         """Where the samples with these numbers lie."""

@@ -3,6 +3,7 @@
 Hands out bytes and nothing else; damaged ones can hurt no process. Refuses to know what they show.
 """
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from trainer.data.order import Ints
 from trainer.errors import DatasetError
 
 BUILD_AGAIN = "build the dataset again"
+FEWER_FILES = "lower shuffle_shards, or raise the limit of open files (ulimit -n)"
 
 
 class Images(Protocol):
@@ -45,7 +47,8 @@ class TarImages:
         try:
             self._file = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise DatasetError(f"{path}: {error.strerror}; {BUILD_AGAIN}") from error
+            what = FEWER_FILES if error.errno == errno.EMFILE else BUILD_AGAIN
+            raise DatasetError(f"{path}: {error.strerror}; {what}") from error
         self._path, self._offsets, self._sizes = path, offsets, sizes
         length = os.fstat(self._file).st_size
         outside = (offsets < 0) | (sizes < 0) | (offsets + sizes > length)
@@ -61,10 +64,14 @@ class TarImages:
 
     def __getitem__(self, row: int) -> bytes:
         """The encoded bytes of the row."""
+        size = int(self._sizes[row])
         try:
-            return os.pread(self._file, int(self._sizes[row]), int(self._offsets[row]))
+            data = os.pread(self._file, size, int(self._offsets[row]))
         except OSError as error:
             raise DatasetError(f"{self._path}: row {row}: {error.strerror}") from error
+        if len(data) < size:
+            raise DatasetError(f"{self._path}: row {row}: the file has become shorter meanwhile")
+        return data
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from trainer.data.order import Ints, Words
 from trainer.data.payloads import ChosenImages, Images, TarImages
 from trainer.errors import DatasetError
-from trainer.text.tokenizer import EOT, Ids, truncate
+from trainer.text.tokenizer import EOT, SOT, Ids, truncate
 
 TOKENS = pa.large_list(pa.uint16())
 UID = pa.binary(16)
@@ -141,12 +141,14 @@ def shard_of(path: Path, table: pa.Table, images: Images, columns: Columns) -> S
     stored = "tokens" in table.column_names
     if not stored and "caption" not in table.column_names:
         raise DatasetError(f"{path}: it has neither a column tokens nor a column caption")
+    if not stored and not _is_text(table["caption"].type):
+        raise DatasetError(f"{path}: its column caption is of {table['caption'].type}, not of text")
     return Shard(
         uid_words(path, table),
         images,
         _tokens(path, table) if stored else None,
         None if stored else table["caption"].combine_chunks(),
-        _image_digests(table) if columns.sha256 else None,
+        _image_digests(path, table) if columns.sha256 else None,
         _weights(path, table) if columns.weight else None,
     )
 
@@ -169,32 +171,49 @@ def uid_words(path: Path, table: pa.Table) -> Words:
 def _tokens(path: Path, table: pa.Table) -> Tokens:
     try:
         tokens = table["tokens"].cast(TOKENS).combine_chunks()
+        values, offsets = tokens.values.to_numpy(), tokens.offsets.to_numpy()
     except pa.ArrowException as error:
         raise DatasetError(f"{path}: its tokens are no lists of ids ({error})") from error
-    values, offsets = tokens.values.to_numpy(), tokens.offsets.to_numpy()
     if len(values) and values.max() > EOT:
         raise DatasetError(f"{path}: token id {values.max()} is above CLIP's last, {EOT}")
-    if (short := np.diff(offsets) < 2).any():
-        raise DatasetError(
-            f"{path}: row {int(short.argmax())} lacks its two marker ids in `tokens`"
-        )
-    return Tokens(values, offsets[:-1], offsets[1:])
+    starts, stops = offsets[:-1], offsets[1:]
+    bare = stops - starts < 2
+    if not bare.any():
+        bare = (values[starts] != SOT) | (values[stops - 1] != EOT)
+    if bare.any():
+        raise DatasetError(f"{path}: row {int(bare.argmax())} lacks its two marker ids in `tokens`")
+    return Tokens(values, starts, stops)
 
 
-def _image_digests(table: pa.Table) -> Ints | None:
+def _image_digests(path: Path, table: pa.Table) -> Ints | None:
     if "sha256" not in table.column_names or table["sha256"].null_count:
         return None
+    if table["sha256"].type != pa.binary(32):
+        raise DatasetError(f"{path}: its column sha256 is not of 32 bytes")
     words = np.frombuffer(_fixed_bytes(table["sha256"], 32), "<i8").reshape(-1, 4)
     return words[:, 0].astype(np.int64)
+
+
+def leading_word(sha256: bytes) -> int:
+    """The first eight bytes of a digest as `Shard.sha256` has them."""
+    return int.from_bytes(sha256[:8], "little", signed=True)
 
 
 def _weights(path: Path, table: pa.Table) -> npt.NDArray[np.float32]:
     if "weight" not in table.column_names:
         raise DatasetError(f"{path}: it has no column weight, and `weighted` asks for one")
-    weights: npt.NDArray[np.float32] = table["weight"].cast(pa.float32()).to_numpy()
+    try:
+        weights: npt.NDArray[np.float32] = table["weight"].cast(pa.float32()).to_numpy()
+    except pa.ArrowException as error:
+        raise DatasetError(f"{path}: its weights are no numbers ({error})") from error
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise DatasetError(f"{path}: some weights are negative, infinite or missing")
     return weights
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """A column without rows may be of no type at all."""
+    return kind in (pa.string(), pa.large_string(), pa.null())
 
 
 def _fixed_bytes(column: pa.ChunkedArray, width: int) -> bytes:

@@ -5,6 +5,7 @@ the folder is one of ours or foreign tars. Refuses to know what is inside.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +40,13 @@ class Source:
                 "and subset, and no list of those"
             )
         path, weight, subset = record["path"], record.get("weight", 1.0), record.get("subset")
-        if not isinstance(path, str) or not isinstance(subset, str | None):
-            raise ConfigError(f"dataset: {json.dumps(value, default=str)}: paths are strings")
-        if type(weight) not in (int, float) or not 0 < weight < float("inf"):
+        if not isinstance(path, str) or not isinstance(subset, str | None) or "" in (path, subset):
+            raise ConfigError(
+                f"dataset: {json.dumps(value, default=str)}: paths are strings, not empty"
+            )
+        if type(weight) not in (int, float) or not 0 < weight <= sys.float_info.max:
             raise ConfigError(f"dataset: the weight {weight!r} is no number above zero")
-        return (cls(Path(path), float(weight), Path(subset) if subset else None),)
+        return (cls(Path(path), float(weight), None if subset is None else Path(subset)),)
 
 
 def open_source(source: Source, index_folder: Path) -> Dataset:
@@ -56,6 +59,8 @@ def open_source(source: Source, index_folder: Path) -> Dataset:
         dataset = PairFolder.at(source.path)
     elif any(source.path.glob("*.tar")):
         dataset = TarFolder.at(source.path, index_folder)
+    elif not source.path.is_dir():
+        raise DatasetError(f"{source.path}: there is no such folder")
     else:
         raise DatasetError(
             f"{source.path}: it holds neither a manifest.json nor any .tar, so it is no finished "

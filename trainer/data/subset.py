@@ -4,22 +4,23 @@ The list is a folder with a manifest (any stage's output), a Parquet file with a
 DataComp's `.npy`. Images are not copied: a subset is row numbers of each shard.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.manifest import digest, digest_of
-from trainer.data.folder import read_manifest, read_sidecar
+from trainer.data.folder import file_bytes, read_manifest, read_sidecar
 from trainer.data.order import Ints, Words
 from trainer.data.shards import Columns, Dataset, Shard, uid_words
 from trainer.errors import DatasetError
 
 PAIR_OF_WORDS = np.dtype("u8,u8")
+NO_UIDS = np.empty((0, 2), np.uint64)
 Keys = npt.NDArray[np.bytes_]
 """Uids as strings of 16 bytes, which numpy sorts as such."""
 
@@ -38,6 +39,8 @@ class Subset:
     def of(cls, dataset: Dataset, chosen: Path, index_folder: Path) -> Self:
         """By the uids at `chosen`; DatasetError if they cannot be read or none is there."""
         keys = np.unique(_keys(_uids(chosen)))
+        if not len(keys):
+            raise DatasetError(f"{chosen}: it lists no uid, so there is nothing to train on")
         rows = [_rows_among(dataset.uids(shard), keys) for shard in range(len(dataset.sizes))]
         if not any(map(len, rows)):
             raise DatasetError(
@@ -69,14 +72,17 @@ class Subset:
 
     def _rows(self, index: int) -> Ints:
         first = sum(self.sizes[:index])
-        rows = np.load(self.index, mmap_mode="r", allow_pickle=False)
+        try:
+            rows = np.load(self.index, mmap_mode="r", allow_pickle=False)
+        except OSError as error:
+            raise DatasetError(f"{self.index}: {error.strerror}; start the run again") from error
         return np.array(rows[first : first + self.sizes[index]], np.int64)
 
 
 def _uids(chosen: Path) -> Words:
     if chosen.is_dir():
         files = [chosen / part.files["parquet"].path for part in read_manifest(chosen).parts]
-        return np.concatenate([_parquet_uids(file) for file in files])
+        return np.concatenate([NO_UIDS, *(_parquet_uids(file) for file in files)])
     if chosen.suffix == ".parquet":
         return _parquet_uids(chosen)
     if chosen.suffix == ".npy":
@@ -88,10 +94,7 @@ def _uids(chosen: Path) -> Words:
 
 
 def _parquet_uids(path: Path) -> Words:
-    try:
-        return uid_words(path, read_sidecar(path, path.read_bytes(), ["uid"]))
-    except OSError as error:
-        raise DatasetError(f"{path}: {error.strerror}") from error
+    return uid_words(path, read_sidecar(path, file_bytes(path), ["uid"]))
 
 
 def _datacomp_uids(path: Path) -> Words:
@@ -118,6 +121,6 @@ def _rows_among(uids: Words, keys: Keys) -> Ints:
 
 def _save(path: Path, rows: npt.NDArray[np.int32]) -> None:
     """Written aside and renamed: other processes may be doing the same."""
-    aside = path.with_name(f".{path.stem}-{os.getpid()}.npy")
+    aside = path.with_name(f".{path.stem}-{uuid4().hex}.npy")
     np.save(aside, rows, allow_pickle=False)
     aside.replace(path)

@@ -18,12 +18,13 @@ from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.manifest import digest, digest_of
-from trainer.data.folder import read_sidecar
+from trainer.data.folder import file_bytes, read_sidecar
 from trainer.data.order import Words
 from trainer.data.shards import UID, Columns, Shard, shard_of, tar_images, uid_words
 from trainer.errors import DatasetError
@@ -33,6 +34,8 @@ MEMBER = re.compile(r"((?:.*/|)[^/.]+)[.]([^/]*)")
 """Key and suffix: the suffix begins at the first dot behind the last slash."""
 META = re.compile(r"__[^/]*__($|/)")
 UID_DIGITS = re.compile(r"[0-9a-f]{32}")
+INDEX_VERSION = 2
+"""Of what `index_of` makes of a tar: indexes of other versions are made anew."""
 INDEX = pa.schema(
     [
         ("uid", UID),
@@ -42,6 +45,7 @@ INDEX = pa.schema(
     ]
 )
 FEW = 8
+MAX_PADDING = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -81,13 +85,13 @@ class TarFolder:
     def uids(self, index: int) -> Words:
         """The uids of a tar's pairs: as their JSON says, else a hash of the tar's name and key."""
         path = self.tars[index].index
-        return uid_words(path, read_sidecar(path, path.read_bytes(), ["uid"]))
+        return uid_words(path, read_sidecar(path, file_bytes(path), ["uid"]))
 
     def open(self, index: int, columns: Columns) -> Shard:
         """A tar by its index; captions are tokenised as they are asked for."""
         tar = self.tars[index]
         self._check_size(tar)
-        table = read_sidecar(tar.index, tar.index.read_bytes())
+        table = read_sidecar(tar.index, file_bytes(tar.index))
         return shard_of(tar.path, table, tar_images(tar.path, table), columns)
 
     def verify(self) -> None:
@@ -111,7 +115,8 @@ def index_of(path: Path) -> pa.Table:
     try:
         with tarfile.open(path, "r:") as tar:
             rows = list(_rows(path, tar))
-    except (tarfile.TarError, OSError) as error:
+            _check_end(tar)
+    except (tarfile.TarError, OSError, ValueError) as error:
         raise DatasetError(f"{path}: it is no whole tar ({error}); fetch it again") from error
     whole = [row for row in rows if row is not None]
     if len(whole) < len(rows):
@@ -121,6 +126,15 @@ def index_of(path: Path) -> pa.Table:
             stacklevel=2,
         )
     return pa.Table.from_pylist(whole, INDEX)
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """tarfile takes a damaged or missing header for the end: only zeros may follow the last one."""
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    rest = tar.fileobj.read(MAX_PADDING)
+    if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
+        raise tarfile.ReadError(f"neither a header nor the end of a tar at byte {tar.offset}")
 
 
 def _rows(path: Path, tar: tarfile.TarFile) -> Iterator[dict[str, object] | None]:
@@ -137,8 +151,11 @@ def _rows(path: Path, tar: tarfile.TarFile) -> Iterator[dict[str, object] | None
         uid = str(facts.get("uid"))
         named = bytes.fromhex(uid) if UID_DIGITS.fullmatch(uid) else None
         yield {
-            "uid": named or blake2b(f"{path.name}\0{key}".encode(), digest_size=16).digest(),
-            "caption": caption,
+            "uid": named
+            or blake2b(
+                f"{path.name}\0{key}".encode("utf-8", "surrogateescape"), digest_size=16
+            ).digest(),
+            "caption": caption.encode("utf-8", "replace").decode(),
             "image_offset": image.offset_data,
             "image_size": image.size,
         }
@@ -159,7 +176,7 @@ def _payload(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> bytes | No
 def _facts(data: bytes | None) -> dict[str, object]:
     try:
         facts = json.loads(data or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}
 
@@ -167,7 +184,9 @@ def _facts(data: bytes | None) -> dict[str, object]:
 def _index_path(path: Path, index_folder: Path) -> Path:
     """Named by what tells that the tar is unchanged."""
     facts = path.stat()
-    state = digest(f"{path.absolute()}\0{facts.st_size}\0{facts.st_mtime_ns}".encode())
+    state = digest(
+        f"{INDEX_VERSION}\0{path.absolute()}\0{facts.st_size}\0{facts.st_mtime_ns}".encode()
+    )
     return index_folder / f"{path.stem}-{state}.parquet"
 
 
@@ -184,7 +203,7 @@ def _make_indexes(jobs: Sequence[tuple[Path, Path]]) -> None:
 
 def _make_index(path: Path, index: Path) -> None:
     """Written aside and renamed: other processes may be doing the same."""
-    aside = index.with_name(f".{index.name}.{os.getpid()}")
+    aside = index.with_name(f".{index.name}.{uuid4().hex}")
     pq.write_table(index_of(path), aside)
     aside.replace(index)
 

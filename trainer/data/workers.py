@@ -55,7 +55,8 @@ def by_workers(
                 raise chunk
             yield {**chunk, "pixels": chunk["pixels"].numpy()}
     except (RuntimeError, EOFError, OSError) as error:
-        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+        met_inside = str(error).startswith("Caught ")  # told with the worker's own traceback
+        if met_inside or (isinstance(error, RuntimeError) and "worker (pid" not in str(error)):
             raise
         told = f"{type(error).__name__} {error}".splitlines()[0]
         raise TrainerError(

@@ -6,6 +6,7 @@ faster way has to equal; it knows nothing of cleaning, frames, lengths or batche
 
 import gzip
 from functools import cache
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import regex
 
 SOT, EOT = 49_406, 49_407
 NUM_MERGES = 49_152 - 256 - 2
+GONE = -1
 
 VOCABULARY = Path(__file__).parent / "assets" / "bpe_simple_vocab_16e6.txt.gz"
 _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -30,26 +32,34 @@ def encode_words(text: str, markers: tuple[str, ...] = ()) -> list[int]:
 
 
 def merge_word(word: str) -> list[int]:
-    """Ids of one word: its bytes, merged always at the pair learned first, everywhere it stands."""
+    """Ids of one word: its bytes, merged always at the pair learned first, leftmost first.
+
+    A heap holds the pairs that can merge; it takes n log n steps for n bytes.
+    """
     merges, byte_ids = _merges(), _byte_ids()
     ids = [byte_ids[byte] for byte in word.encode()]
     ids[-1] += 256
-    while len(ids) > 1:
-        pair = min(pairwise(ids), key=lambda p: merges.get(p, SOT))
-        if pair not in merges:
-            break
-        ids = _merge(ids, pair, merges[pair])
-    return ids
+    before, after = list(range(-1, len(ids) - 1)), list(range(1, len(ids) + 1))
+    heap = [(merges[pair], at) for at, pair in enumerate(pairwise(ids)) if pair in merges]
+    heapify(heap)
+    while heap:
+        merged, at = heappop(heap)
+        right = after[at]
+        if right == len(ids) or merges.get((ids[at], ids[right])) != merged:
+            continue  # one of the two has merged with another neighbour since
+        ids[at], ids[right] = merged, GONE
+        after[at] = after[right]
+        if after[at] < len(ids):
+            before[after[at]] = at
+            _push(heap, merges.get((merged, ids[after[at]])), at)
+        if before[at] >= 0:
+            _push(heap, merges.get((ids[before[at]], merged)), before[at])
+    return [token for token in ids if token != GONE]
 
 
-def _merge(ids: list[int], pair: tuple[int, int], merged: int) -> list[int]:
-    out: list[int] = []
-    at = 0
-    while at < len(ids):
-        found = tuple(ids[at : at + 2]) == pair
-        out.append(merged if found else ids[at])
-        at += 2 if found else 1
-    return out
+def _push(heap: list[tuple[int, int]], merged: int | None, at: int) -> None:
+    if merged is not None:
+        heappush(heap, (merged, at))
 
 
 @cache

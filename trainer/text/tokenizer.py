@@ -37,6 +37,8 @@ CONTEXT_LENGTH = 77
 OPENAI_MARKERS = ("<|startoftext|>", "<|endoftext|>")
 OPEN_CLIP_MARKERS = ("<start_of_text>", "<end_of_text>")
 BLOCK = 4096
+CHARACTERS_PER_ID = 64
+"""An id stands for 32 bytes at most, and every other character may be a space."""
 
 Ids = npt.NDArray[np.uint16]
 
@@ -61,8 +63,10 @@ def encode_batch(
 ) -> list[Ids]:
     """Ids of every text between SOT and EOT, at most `context_length` long with EOT last.
 
-    Unpadded uint16 arrays. A text's `markers`, if any are named, become SOT and EOT.
+    Unpadded uint16 arrays. A text's `markers`, if any are named, become SOT and EOT. Of a text only
+    the characters that its ids can stand for are looked at: a megabyte in one word costs no more.
     """
+    most = CHARACTERS_PER_ID * context_length
     rows: list[Ids] = []
     for start in range(0, len(texts), BLOCK):
         # Words split at white space of any width, so that only line breaks have to go.
@@ -72,6 +76,7 @@ def encode_batch(
             else _repaired(text).lower()
             for text in texts[start : start + BLOCK]
         ]
+        block = [text if len(text) <= most else " ".join(text.split())[:most] for text in block]
         ids, cuts = encode_lines(block)
         rows += [ids[first:stop] for first, stop in pairwise(cuts.tolist())]
         marked = [any(marker in text for marker in markers) for text in block] if markers else []

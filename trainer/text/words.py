@@ -25,7 +25,7 @@ except ImportError:
     FastTokenizer = None
 
 SKIPPED, LETTER, ALONE, OTHER = range(4)
-KEPT_WORDS = 1 << 18
+KEPT_WORDS, KEPT_IDS = 1 << 18, 1 << 21
 SLOT_BITS = 18
 KEY_BYTES = 16
 FREE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -96,7 +96,8 @@ class Words:
 
     The table holds words of up to 16 bytes as two integers, each in one of two slots; words that
     found no place there, and longer ones, are found in a dictionary. All is forgotten at the first
-    call after more than `KEPT_WORDS` words were met.
+    call after more than `KEPT_WORDS` words, or words of `KEPT_IDS` ids, were met: in a language
+    without spaces a caption is a word.
     """
 
     def __init__(self) -> None:
@@ -116,7 +117,7 @@ class Words:
     def encode(self, data: bytes, starts_W: Int, lengths_W: Int) -> tuple[Ids, Int]:
         """Ids of the words of `data`, and where those of its line breaks begin."""
         with self._lock:
-            if len(self._known) > KEPT_WORDS:
+            if len(self._known) > KEPT_WORDS or self._used > KEPT_IDS:
                 self._clear()
             numbers_W = self._numbers(data, starts_W, lengths_W)
             counts_W = self._count.take(numbers_W)
