@@ -18,6 +18,7 @@ def convert(
     *,
     to: Literal["openwit", "openai", "open_clip", "hf"],
     activation: Literal["quick_gelu", "gelu"] | None = None,
+    vision_heads: int | None = None,
     image_size: int | None = None,
     context_length: int | None = None,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -35,6 +36,8 @@ def convert(
         Whose format to write.
     activation
         What the model was trained with, where the source does not record it.
+    vision_heads
+        Attention heads of a ViT wider than 1024, where the source does not record them.
     image_size
         Height and width of images in pixels, to interpolate positions to.
     context_length
@@ -51,6 +54,7 @@ def convert(
             dest,
             to,
             activation=activation,
+            vision_heads=vision_heads,
             image_size=image_size,
             context_length=context_length,
         )

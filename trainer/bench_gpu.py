@@ -11,16 +11,19 @@ dataset also pyarrow, Pillow and what else reading takes. Nothing is asked of a 
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from trainer.config import Precision
 from trainer.errors import ConfigError, TrainerError
-from trainer.measure.checks import Check, compiled_agrees, losses_agree
-from trainer.measure.device import Machine
+from trainer.measure.checks import compiled_agrees, losses_agree
+from trainer.measure.device import Machine, free_memory
 from trainer.measure.losses import loss_figures
 from trainer.measure.page import Page, Steps
 from trainer.measure.steps import Setting, largest_batch, our_figures, peer_figures
@@ -30,13 +33,16 @@ CHECKED_BATCH = 64
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command: 0 if everything agreed, 1 if a check failed or what was asked cannot be had."""
+    """The command: 0 if all was measured and agreed, 1 if a part failed or cannot be had."""
     options = _parser().parse_args(arguments)
     try:
         device = _usable(options.device)
+        settings = _settings(options, device)
+        _check_dataset(options, settings)
         page = Page(Machine.of(device))
         print(page.machine, flush=True)
-        for _ in _measured(page, options, device):
+        for figure in _measured(page, options, settings, device):
+            print(figure, flush=True)
             # What was measured is kept, whatever happens to the rest.
             if options.json:
                 options.json.write_text(json.dumps(page.as_json(), indent=1) + "\n")
@@ -44,38 +50,75 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     print(f"\n{page.markdown()}")
-    return 0 if all(check.passed for check in page.checks) else 1
+    return 0 if not page.failures and all(check.passed for check in page.checks) else 1
 
 
-def _measured(page: Page, options: argparse.Namespace, device: torch.device) -> Iterator[None]:
-    """Fill the page, one figure at a time."""
-    settings = _settings(options, device)
-    for check in _checks(settings, device):
-        page.checks.append(check)
-        yield from _told(check)
+def _measured(
+    page: Page, options: argparse.Namespace, settings: list[Setting], device: torch.device
+) -> Iterator[object]:
+    """Fill the page, one figure at a time; a part that fails costs none of the others."""
+    with _part(page, "agreement of losses", device):
+        page.checks += losses_agree(device)
+        yield page.checks
+    for setting in settings[:1]:
+        if setting.compiled and setting.precision != "fp32":
+            with _part(page, f"agreement of {setting.model}, compiled", device):
+                page.checks.append(compiled_agrees(replace(setting, batch=CHECKED_BATCH)))
+                yield page.checks[-1]
     for setting in settings:
-        if not setting.batch:
-            setting = replace(setting, batch=largest_batch(setting))
-        ours = our_figures(setting)
-        print(ours, flush=True)
-        page.steps.append(Steps(ours, peer_figures(setting)))
-        yield from _told(page.steps[-1].peer)
-        if options.dataset:
-            from trainer.measure.feeding import feeding  # needs pyarrow, and the rest does not
+        with _part(page, f"steps of {setting.model}", device):
+            yield from _steps(page, setting, options)
+    for pairs in options.loss_pairs:
+        with _part(page, f"loss of {pairs:,} pairs", device):
+            page.losses.append(loss_figures(pairs, device))
+            yield page.losses[-1]
+    yield from page.failures
 
+
+def _steps(page: Page, setting: Setting, options: argparse.Namespace) -> Iterator[object]:
+    """One model: our steps, the peer's, and ours on real pairs where a dataset is given."""
+    if not setting.batch:
+        setting = replace(setting, batch=largest_batch(setting))
+    ours = our_figures(setting)
+    page.steps.append(Steps(ours, None))
+    yield ours
+    with _part(page, f"the peer's steps of {setting.model}", setting.device):
+        page.steps[-1] = Steps(ours, peer_figures(setting))
+        yield page.steps[-1].peer
+    if options.dataset:
+        from trainer.measure.feeding import feeding  # needs pyarrow, and the rest does not
+
+        with _part(page, f"{setting.model} on real pairs", setting.device):
             fed = replace(setting, batch=ours.batch)
             page.feeding.append(feeding(fed, options.dataset, options.workers))
-            yield from _told(page.feeding[-1])
-    for pairs in options.loss_pairs:
-        page.losses.append(loss_figures(pairs, device))
-        yield from _told(page.losses[-1])
+            yield page.feeding[-1]
 
 
-def _checks(settings: list[Setting], device: torch.device) -> Iterator[Check]:
-    yield from losses_agree(device)
-    for setting in settings[:1]:
-        if setting.compiled:
-            yield compiled_agrees(replace(setting, batch=CHECKED_BATCH))
+@contextmanager
+def _part(page: Page, name: str, device: torch.device) -> Iterator[None]:
+    """Whatever fails inside (memory, a compiler, a peer's import) is noted, and the bench goes on.
+
+    A ConfigError passes: what was asked for cannot be had.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        line = (str(error).splitlines() or [""])[0]
+        page.failures.append(f"{name}: {type(error).__name__}: {line}")
+    free_memory(device)
+
+
+def _check_dataset(options: argparse.Namespace, settings: list[Setting]) -> None:
+    """DatasetError before anything is measured, instead of after minutes."""
+    if options.dataset and settings:
+        from trainer.measure.feeding import open_loader
+
+        with TemporaryDirectory() as index:
+            probe = replace(settings[0], batch=1)
+            open_loader(probe, options.dataset, probe.run(), Path(index))
 
 
 def _settings(options: argparse.Namespace, device: torch.device) -> list[Setting]:
@@ -90,7 +133,8 @@ def _settings(options: argparse.Namespace, device: torch.device) -> list[Setting
     made = []
     for model, batch in zip(models, batches, strict=True):
         length = options.text_length or model_config(model).context_length
-        made.append(Setting(model, batch, device, length, precision, compiled, options.steps))
+        mode = (precision, compiled, options.steps, options.deterministic)
+        made.append(Setting(model, batch, device, length, *mode))
     return made
 
 
@@ -99,12 +143,6 @@ def _usable(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"--device {name}: torch finds no GPU here; try --device cpu")
     return device
-
-
-def _told(found: object) -> Iterator[None]:
-    """Print a figure, and let the page be kept with it."""
-    print(found, flush=True)
-    yield
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,6 +165,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--steps", type=int, default=30, help="steps that a median is of")
     add("--device", default="cuda")
     add("--compile", action=argparse.BooleanOptionalAction, help="default: on a GPU")
+    add(
+        "--deterministic",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="kernels that give the same bits every time, as a run has unless told otherwise",
+    )
     add("--loss-pairs", nargs="*", type=int, default=[8192, 32768, 131072])
     add("--dataset", type=Path, help="a folder of pairs to feed the steps from as well")
     add("--workers", type=int, default=16, help="processes that decode, with --dataset")

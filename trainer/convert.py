@@ -30,6 +30,7 @@ from trainer.models.resize import resized
 from trainer.weights import RECORD, read_weights, write_weights
 
 Format = Literal["openwit", "openai", "open_clip", "hf"]
+WRAPPERS = ("module.", "_orig_mod.")
 NO_PARAMETERS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
 """Entries of OpenAI's and open_clip's older state dicts that shapes tell already."""
 PLAIN = {"format": "pt"}
@@ -47,11 +48,14 @@ class Weights:
     """Where they come from: JSON values for the record of `trainer.weights`."""
 
 
-def read(source: Path, *, activation: Activation | None = None) -> Weights:
+def read(
+    source: Path, *, activation: Activation | None = None, vision_heads: int | None = None
+) -> Weights:
     """The weights in a `.safetensors` file or a folder with config.json and model.safetensors.
 
-    `activation` is for files that do not record it. Raises ConfigError where it is missing or
-    contradicts the file, CheckpointError on a file that cannot be read or is no CLIP.
+    `activation` and `vision_heads` are for files that do not record them. Raises ConfigError where
+    one is missing or contradicts the file, CheckpointError on a file that cannot be read or is no
+    CLIP.
     """
     if source.is_dir():
         return _read_hugging_face(source, activation)
@@ -63,7 +67,9 @@ def read(source: Path, *, activation: Activation | None = None) -> Weights:
         raise CheckpointError(f"{source}: there is no such file or folder") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{source}: not a safetensors file: {error}") from error
-    return _read_ours(source, activation) if recorded else _read_plain(source, activation)
+    if recorded:
+        return _read_ours(source, activation)
+    return _read_plain(source, activation, vision_heads)
 
 
 def write(weights: Weights, dest: Path, to: Format) -> Path:
@@ -95,6 +101,7 @@ def convert(
     to: Format,
     *,
     activation: Activation | None = None,
+    vision_heads: int | None = None,
     image_size: int | None = None,
     context_length: int | None = None,
 ) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def convert(
 
     A context or image of another size interpolates positions (`trainer.models.resize`).
     """
-    weights = read(source, activation=activation)
+    weights = read(source, activation=activation, vision_heads=vision_heads)
     state, config = resized(
         weights.state, weights.config, image_size=image_size, context_length=context_length
     )
@@ -131,10 +138,16 @@ def known_name(config: ModelConfig) -> str:
 
 
 def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Openwit's state dict of OpenAI's or open_clip's: CustomTextCLIP's prefix off, scalars 0-d."""
+    """Openwit's state dict of OpenAI's or open_clip's: prefixes off, scalars without dimensions.
+
+    Prefixes are those of CustomTextCLIP, DDP and `torch.compile`.
+    """
     out = {}
     for name, value in state.items():
-        bare = name.removeprefix("text.")
+        bare = name
+        while bare.startswith(WRAPPERS):
+            bare = bare.partition(".")[2]
+        bare = bare.removeprefix("text.")
         if bare not in NO_PARAMETERS:
             out[bare] = value.reshape(()) if bare in ("logit_scale", "logit_bias") else value
     return out
@@ -147,7 +160,7 @@ def _read_ours(source: Path, activation: Activation | None) -> Weights:
     return Weights(state, config, {key: record[key] for key in record.keys() - derived})
 
 
-def _read_plain(source: Path, activation: Activation | None) -> Weights:
+def _read_plain(source: Path, activation: Activation | None, vision_heads: int | None) -> Weights:
     if activation is None:
         raise ConfigError(
             f"{source}: does not say its activation, and shapes cannot; say --activation "
@@ -158,7 +171,7 @@ def _read_plain(source: Path, activation: Activation | None) -> Weights:
     if any(name.startswith("vision_model.") for name in state):
         raise ConfigError(f"{source}: Hugging Face's; give the folder that holds its config.json")
     with _naming(source):
-        config = infer_config(state, activation=activation)
+        config = infer_config(state, activation=activation, vision_heads=vision_heads)
     return Weights(state, config, _facts(config, data))
 
 

@@ -89,7 +89,10 @@ def connected(device: str) -> Iterator[World]:
         finally:
             dist.destroy_process_group()
     else:
-        yield World(0, 1, _usable(torch.device(device)))
+        where = _usable(torch.device(device))
+        if where.index is not None and where.type == "cuda":
+            torch.cuda.set_device(where)
+        yield World(0, 1, where)
 
 
 def _world(device: str) -> World:

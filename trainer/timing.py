@@ -18,8 +18,17 @@ T = TypeVar("T")
 
 BACKWARD = 3
 """A training step does the arithmetic of three forward passes (without recomputation)."""
-PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0}
-"""Dense bf16 peaks by the vendor's data sheets, by what a device's name contains."""
+PEAK_TFLOPS = {
+    "H200": 989.0,
+    "H100 NVL": 835.0,
+    "H100 PCIe": 756.0,
+    "H100": 989.0,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "L40": 181.0,
+    "L4": 121.0,
+}
+"""Dense bf16 peaks by the vendor's data sheets, by what a device's name contains; first match."""
 
 
 def peak_flops(device: torch.device) -> float | None:

@@ -14,17 +14,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
+from trainer.arithmetic import as_in_a_run
 from trainer.config import RunConfig, TrainConfig, field_help
 from trainer.data.loader import Source
-from trainer.distributed import World, connected
+from trainer.distributed import connected
 from trainer.errors import ConfigError, Interrupted, TrainerError
 from trainer.heartbeat import EXIT_TRY_AGAIN, Heartbeat
 from trainer.readings import Metrics
@@ -50,7 +48,7 @@ def train(
     read, Diverged if losses stay bad.
     """
     run = run or RunConfig()
-    with connected(run.device) as world, _settings(run, world):
+    with connected(run.device) as world, as_in_a_run(run, config.precision, world.device):
         state = Run(config, sources, workdir, run, world, start)
         try:
             return _to_the_end(state, progress, grace or (lambda: False))
@@ -74,26 +72,6 @@ def _to_the_end(
                 raise Interrupted(state.step)
         with heart.paused():
             return state.finish()
-
-
-@contextmanager
-def _settings(run: RunConfig, world: World) -> Iterator[None]:
-    """Torch's threads and deterministic kernels, for as long as the run lasts."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    mode, threads = torch.get_deterministic_debug_mode(), torch.get_num_threads()
-    memory: Any = torch.utils.deterministic
-    fill = memory.fill_uninitialized_memory
-    if run.deterministic:
-        # Some CUDA kernels have no deterministic form in every release of torch: only warn there.
-        torch.set_deterministic_debug_mode("error" if world.device.type == "cpu" else "warn")
-    memory.fill_uninitialized_memory = False
-    torch.set_num_threads(run.num_threads or threads)
-    try:
-        yield
-    finally:
-        torch.set_deterministic_debug_mode(mode)
-        memory.fill_uninitialized_memory = fill
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

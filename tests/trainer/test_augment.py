@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ MIRROR = torch.tensor([0, 1, 0, 1, 0, 1, 0], dtype=torch.bool)
 CONFIG = TrainConfig(model="ViT-Ti-8-32px", steps=9, batch_size=16, crop_scale_min=0.5, flip=True)
 
 Resize = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+ON_A_GPU = partial(resize_batched, kind=torch.float16)
+RESIZES = [resize_each, partial(resize_batched, kind=torch.float32), ON_A_GPU]
 
 
 def sharp(side: int) -> np.ndarray:
@@ -49,7 +52,7 @@ def canvases() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pixels), torch.from_numpy(np.stack(expected))
 
 
-@pytest.mark.parametrize("resize", [resize_each, resize_batched])
+@pytest.mark.parametrize("resize", RESIZES)
 def test_resizing_is_pillows_within_two_levels(resize: Resize) -> None:
     pixels, expected = canvases()
     out = resize(pixels, SIDES, MIRROR, 56).float()
@@ -59,7 +62,15 @@ def test_resizing_is_pillows_within_two_levels(resize: Resize) -> None:
     assert difference.mean() < 0.3
 
 
-@pytest.mark.parametrize("resize", [resize_each, resize_batched])
+def test_half_precision_is_a_fourth_of_a_level_off_at_most() -> None:
+    pixels, _ = canvases()
+    half, exact = (
+        resize_batched(pixels, SIDES, MIRROR, 56, kind) for kind in (torch.float16, torch.float64)
+    )
+    assert 0 < (half - exact).abs().max() <= 0.25
+
+
+@pytest.mark.parametrize("resize", RESIZES)
 def test_a_crop_of_the_right_side_is_left_as_it_is(resize: Resize) -> None:
     pixels, _ = canvases()
     out = resize(pixels[3:4], SIDES[3:4], torch.tensor([False]), 56)
@@ -71,7 +82,7 @@ def test_what_lies_around_a_crop_does_not_matter() -> None:
     other = pixels.clone()
     for canvas, side in zip(other, SIDES.tolist(), strict=True):
         canvas[side:], canvas[:, side:] = 255, 255
-    for resize in (resize_each, resize_batched):
+    for resize in RESIZES:
         one, two = (resize(some, SIDES, MIRROR, 56) for some in (pixels, other))
         assert torch.equal(one, two)
 

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +14,8 @@ from folders import coloured_pairs, write_dataset
 from trainer.bench_gpu import main
 from trainer.config import TrainConfig
 from trainer.losses.objectives import Objective, contrastive_loss
-from trainer.measure import steps
-from trainer.measure.checks import Check, losses_agree
+from trainer.measure import checks, steps
+from trainer.measure.checks import Check, compiled_agrees, losses_agree
 from trainer.measure.losses import WIDTH, loss_figures, unit_rows
 from trainer.measure.page import Page, Steps
 from trainer.measure.peers import dense_loss, dense_step, open_clip_step
@@ -90,6 +92,69 @@ def test_what_cannot_be_measured_is_told_in_a_line(
     assert told in line
 
 
+def _fails(error: Exception) -> Callable[..., object]:
+    def call(*_: object, **__: object) -> object:
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("part", "error", "left"),
+    [
+        ("losses_agree", RuntimeError("no gcc"), {"steps": 1, "losses": 1}),
+        ("our_figures", torch.OutOfMemoryError("full"), {"steps": 0, "losses": 1}),
+        ("peer_figures", RuntimeError("no such operator"), {"steps": 1, "losses": 1}),
+        ("loss_figures", RuntimeError("no kernel"), {"steps": 1, "losses": 0}),
+    ],
+)
+def test_a_part_that_fails_costs_none_of_the_others(
+    part: str,
+    error: Exception,
+    left: dict[str, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(f"trainer.bench_gpu.{part}", _fails(error))
+    path = tmp_path / "figures.json"
+    assert main([*QUICK, "--loss-pairs", "64", "--json", str(path)]) == 1
+    found = json.loads(path.read_text())
+    assert {name: len(found[name]) for name in left} == left
+    assert str(error) in found["failures"][0]
+    assert f"Not measured: {found['failures'][0]}" in capsys.readouterr().out
+    if part == "peer_figures":
+        assert found["steps"][0]["ours"]["who"] == "openwit" and not found["steps"][0]["peer"]
+
+
+def test_a_dataset_that_is_not_there_is_told_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*QUICK, "--dataset", "/nowhere"]) == 1
+    out, errors = capsys.readouterr()
+    assert not out and "there is no such folder" in errors
+
+
+def test_compiled_blocks_that_compute_something_else_do_not_agree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compile_ = torch.nn.Module.compile
+
+    def compile_without_a_compiler(module: torch.nn.Module, **options: Any) -> None:
+        compile_(module, **options, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_without_a_compiler)
+    setting = Setting(TINY, 16, CPU, 32, "bf16", True, 1)
+    assert compiled_agrees(setting).passed
+    gradient = checks._gradient
+
+    def off_where_compiled(some: Setting) -> torch.Tensor:
+        return gradient(some) * (1.1 if some.compiled else 1)
+
+    monkeypatch.setattr(checks, "_gradient", off_where_compiled)
+    assert not compiled_agrees(setting).passed
+
+
 def test_a_check_that_fails_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = [Check("kernels", 1.0, 1e-5)]
     monkeypatch.setattr("trainer.bench_gpu.losses_agree", lambda device: wrong)
@@ -99,8 +164,9 @@ def test_a_check_that_fails_fails_the_command(monkeypatch: pytest.MonkeyPatch) -
 def test_a_loss_that_is_wrong_does_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(check.passed for check in losses_agree(CPU))
 
-    def off_in_float32(image: torch.Tensor, *rest: object) -> object:
-        return contrastive_loss(image * (1.001 if image.dtype == torch.float32 else 1), *rest)
+    def off_in_float32(image: torch.Tensor, *rest: Any, **tile: Any) -> object:
+        off = 1.001 if image.dtype == torch.float32 else 1
+        return contrastive_loss(image * off, *rest, **tile)
 
     monkeypatch.setattr("trainer.measure.checks.contrastive_loss", off_in_float32)
     assert not any(check.passed for check in losses_agree(CPU))

@@ -166,6 +166,42 @@ def test_openais_own_entries_are_read_past(tmp_path: Path) -> None:
     assert_same_bits(read(tmp_path / "theirs.safetensors", activation="quick_gelu").state, state)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_wrappers_of_a_training_checkpoint_are_taken_off(prefix: str, tmp_path: Path) -> None:
+    state = dict(randomised(SMALL_VIT).state_dict())
+    wrapped = {prefix + name: value for name, value in state.items()}
+    safetensors.torch.save_file(wrapped, tmp_path / "theirs.safetensors")
+    assert_same_bits(read(tmp_path / "theirs.safetensors", activation="quick_gelu").state, state)
+
+
+def test_a_temperature_with_a_dimension_is_read(tmp_path: Path) -> None:
+    ours = saved(tmp_path, SMALL_VIT)
+    convert(ours, tmp_path / "hf", "hf")
+    path = tmp_path / "hf" / "model.safetensors"
+    state = safetensors.torch.load_file(path)
+    state["logit_scale"] = state["logit_scale"].reshape(1)
+    safetensors.torch.save_file(state, path)
+    assert_same_bits(read(tmp_path / "hf").state, read(ours).state)
+
+
+def test_the_heads_of_a_wide_tower_are_asked_for(open_clip: Any, tmp_path: Path) -> None:
+    """ViT-H has 16 heads of 80, though its width is a multiple of 64 too."""
+    vision = {"layers": 1, "width": 1280, "head_width": 80, "patch_size": 14, "image_size": 28}
+    text = {"width": 64, "heads": 1, "layers": 1}
+    theirs = open_clip.model.CLIP(64, vision, text).eval()
+    safetensors.torch.save_file(theirs.state_dict(), tmp_path / "h.safetensors")
+    with pytest.raises(ConfigError, match=r"width 1280; say --vision-heads \(open_clip's ViT-H"):
+        read(tmp_path / "h.safetensors", activation="gelu")
+    weights = read(tmp_path / "h.safetensors", activation="gelu", vision_heads=16)
+    ours = CLIP(weights.config)
+    ours.load_state_dict(weights.state)
+    pixels = torch.randn(2, 3, 28, 28)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            ours.eval().encode_image(pixels), theirs.encode_image(pixels), atol=1e-5, rtol=1e-5
+        )
+
+
 def test_position_ids_of_older_hugging_face_files_are_read_past(tmp_path: Path) -> None:
     ours = saved(tmp_path, SMALL_VIT)
     convert(ours, tmp_path / "hf", "hf")
@@ -300,6 +336,7 @@ def test_files_that_cannot_be_read_are_told_in_a_line(tmp_path: Path) -> None:
         ({"hidden_act": "gelu_new"}, "gelu_new"),
         ({"hidden_act": "gelu"}, "hidden_act gelu, quick_gelu"),
         ({"layer_norm_eps": 1e-6}, "layer_norm_eps"),
+        ({"eos_token_id": 100}, "eos_token_id 100"),
     ],
 )
 def test_a_function_that_is_not_ours_is_refused(
@@ -308,7 +345,7 @@ def test_a_function_that_is_not_ours_is_refused(
     convert(saved(tmp_path, SMALL_VIT), tmp_path / "hf", "hf")
     path = tmp_path / "hf" / "config.json"
     described = json.loads(path.read_text())
-    described["vision_config"] |= change
+    described["text_config" if "eos_token_id" in change else "vision_config"] |= change
     path.write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match=said):
         read(tmp_path / "hf")

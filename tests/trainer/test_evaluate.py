@@ -131,6 +131,57 @@ def test_an_image_that_does_not_decode_is_counted_and_wrong(tmp_path: Path) -> N
     assert got.summary["undecodable"] == 1 and got.summary["n"] == 12
 
 
+def test_an_image_that_does_not_decode_is_not_among_the_top_five_of_five() -> None:
+    scores = torch.zeros(1, 5)
+    table = zeroshot.outcomes(["a"], np.array([2]), scores, torch.zeros(1).bool())
+    assert zeroshot.hits(table, 5) == {"acc1": 0, "acc5": 0}
+
+
+@pytest.mark.parametrize("where", ["visual.proj", "text_projection"])
+@pytest.mark.parametrize("classes", [1, 6])
+def test_a_model_that_is_not_finite_scores_nothing(
+    tmp_path: Path, where: str, classes: int
+) -> None:
+    model = new_clip(MICRO, seed=0)
+    model.state_dict()[where][0, 0] = torch.nan
+    save_weights(tmp_path / "broken.safetensors", model, {"train": {"model": "micro"}})
+    named = write_eval_set(
+        tmp_path / "named",
+        [(square(COLOURS[n]), str(n)) for n in range(classes)],
+        classes=CLASSES[:classes],
+        templates=TEMPLATES,
+    )
+    told = write_eval_set(
+        tmp_path / "told", [(square(COLOURS[n]), CLASSES[n]) for n in range(classes)]
+    )
+    for folder in (named, told):
+        [got] = evaluate(tmp_path / "broken.safetensors", folder)
+        assert set(got.summary["metrics"].values()) == {0.0}
+        assert got.outcomes["margin"].null_count == len(got.outcomes)
+
+
+def test_one_class_leaves_no_margin() -> None:
+    table = zeroshot.outcomes(["a"], np.array([0]), torch.tensor([[0.3]]), torch.ones(1).bool())
+    assert table["margin"].to_pylist() == [None] and table["correct"].to_pylist() == [True]
+
+
+def test_a_tie_in_retrieval_counts_against_the_truth() -> None:
+    rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    table = retrieval.outcomes(["a", "b", "c"], rows, rows, np.arange(3), torch.ones(3).bool())
+    assert table["rank"].to_pylist() == [1, 1, 0] * 2
+
+
+def test_an_image_that_does_not_decode_is_no_answer_and_its_captions_are_not_found() -> None:
+    image = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+    text = torch.tensor([[-1.0, 0.0], [0.1, 0.0], [0.0, 1.0]])
+    decoded = torch.tensor([True, False, True])
+    rows = retrieval.outcomes(["a", "b", "c"], image, text, np.arange(3), decoded).to_pylist()
+    asked = {(row["direction"], row["sample_id"]): row for row in rows}
+    assert asked["image", "a"]["rank"] == 1, "behind c, and not behind b"
+    for way in ("image", "text"):
+        assert not asked[way, "b"]["correct"] and asked[way, "b"]["margin"] is None
+
+
 def test_a_tie_with_the_truth_counts_against_it() -> None:
     scores = torch.tensor([[0.5, 0.5, 0.1], [0.2, 0.9, 0.1]])
     table = zeroshot.outcomes(["a", "b"], np.array([0, 1]), scores, torch.ones(2).bool())
@@ -183,6 +234,7 @@ def test_retrieval_sets_hold_any_number_of_captions(tmp_path: Path) -> None:
         for colour, name in zip(COLOURS, CLASSES, strict=True)
     ]
     samples[2] = (b"damaged", "sky")
+    samples[3] = (samples[3][0], "one\u2028caption\x0bin a line\nand another")
     [got] = evaluate(model_file(tmp_path), write_eval_set(tmp_path / "wds_r", samples))
     assert got.summary["task"] == "zeroshot_retrieval"
     assert got.outcomes["direction"].to_pylist() == ["text"] * 6 + ["image"] * 11
@@ -234,6 +286,16 @@ def test_sets_that_are_not_sound_are_refused_with_the_place(tmp_path: Path) -> N
         tar.addfile(member, io.BytesIO())
     with pytest.raises(DatasetError, match=r"1\.tar.*s1 needs an image and \.cls"):
         list(read_set(folder).samples())
+    for name, text, told in (
+        ("classnames.txt", "cat\n\ndog\n", "line 2 is empty"),
+        ("classnames.txt", "\n", "is empty"),
+        ("test/nshards.txt", "two\n", "'two' is no number"),
+    ):
+        before = (folder / name).read_text()
+        (folder / name).write_text(text)
+        with pytest.raises(DatasetError, match=told):
+            read_set(folder)
+        (folder / name).write_text(before)
     (folder / "dataset_type.txt").write_text("multilabel\n")
     with pytest.raises(DatasetError, match="multilabel"):
         read_set(folder)

@@ -5,6 +5,8 @@ antialiasing as Pillow's; a CPU does it image by image, other devices as two bat
 Shapes: B batch, C side of the canvas, S side of the tower's input, 3 channels.
 """
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -51,13 +53,18 @@ def resize_each(canvas_BCC3: Tensor, sides_B: Tensor, mirror_B: Tensor, side: in
     return out_BSS3
 
 
-def resize_batched(canvas_BCC3: Tensor, sides_B: Tensor, mirror_B: Tensor, side: int) -> Tensor:
+def resize_batched(
+    canvas_BCC3: Tensor,
+    sides_B: Tensor,
+    mirror_B: Tensor,
+    side: int,
+    kind: torch.dtype = torch.float16,
+) -> Tensor:
     """The same as `resize_each` within a level of 255, without its rounding; float (B, S, S, 3).
 
-    Half precision on a GPU: its products are exact to a tenth of a level.
+    Products of numbers of a `kind`: half precision is a fourth of a level off at most.
     """
     batch, canvas = canvas_BCC3.shape[:2]
-    kind = torch.float16 if canvas_BCC3.is_cuda else torch.float32
     down_BSC = resampling(sides_B, canvas, side)
     across_BSC = torch.where(mirror_B[:, None, None], down_BSC.flip(1), down_BSC)
     columns_BCx = canvas_BCC3.to(kind).transpose(1, 2).flatten(2)
@@ -98,9 +105,7 @@ def colour_jitter(pixels_BSSC: Tensor, draws: Tensor, strength: float) -> Tensor
 def normalise(pixels_BSSC: Tensor) -> Tensor:
     """(B, S, S, 3) in [0, 255], uint8 or float, to float32 (B, 3, S, S) as CLIP standardises it."""
     planes_BCSS = pixels_BSSC.permute(0, 3, 1, 2)
-    mean, std = (
-        torch.tensor(values, device=planes_BCSS.device).view(3, 1, 1) for values in (MEAN, STD)
-    )
+    mean, std = (_constant(values, planes_BCSS.device).view(3, 1, 1) for values in (MEAN, STD))
     if planes_BCSS.device.type == "cpu":
         # numpy asks the kernel for huge pages and torch does not: fresh memory in half the time.
         out_BCSS = torch.from_numpy(np.empty(planes_BCSS.shape, np.float32))
@@ -123,5 +128,10 @@ def _keys_cubic(x: Tensor) -> Tensor:
 
 def _gray(pixels_BSSC: Tensor) -> Tensor:
     """Luma (ITU-R BT.601), (B, S, S, 1)."""
-    weights = torch.tensor(LUMA, device=pixels_BSSC.device)
-    return (pixels_BSSC * weights).sum(-1, keepdim=True)
+    return (pixels_BSSC * _constant(LUMA, pixels_BSSC.device)).sum(-1, keepdim=True)
+
+
+@cache
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """On the device once: each copy to a GPU would wait for all that it has yet to do."""
+    return torch.tensor(values, device=device)

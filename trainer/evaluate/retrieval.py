@@ -33,15 +33,17 @@ def text_ranks(image_NE: Tensor, text_ME: Tensor, owners: Owners) -> tuple[Tenso
     return torch.cat(ranks), torch.cat(margins)
 
 
-def image_ranks(image_NE: Tensor, text_ME: Tensor, owners: Owners) -> tuple[Tensor, Tensor]:
-    """For every caption, the rank of its image among the other images, and the margin."""
+def image_ranks(
+    image_NE: Tensor, text_ME: Tensor, owners: Owners, decoded_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """For every caption, the rank of its image among the others that decoded, and the margin."""
     owner_M = torch.from_numpy(owners)
     columns = torch.arange(len(image_NE))
     ranks, margins = [], []
     for start in range(0, len(text_ME), BLOCK):
         block = text_ME[start : start + BLOCK]
         own = owner_M[start : start + BLOCK, None] == columns[None, :]
-        rank, margin = _against(block @ image_NE.T, own)
+        rank, margin = _against((block @ image_NE.T).masked_fill(~decoded_N, -torch.inf), own)
         ranks.append(rank)
         margins.append(margin)
     return torch.cat(ranks), torch.cat(margins)
@@ -53,21 +55,24 @@ def outcomes(
     """One row a query: direction, sample_id, label, rank, margin, correct; images first.
 
     `direction` is "text" (an image looks for its text) or "image". An image that did not decode
-    is never found, nor are its captions.
+    is never found, nor are its captions; it is no answer to others. A margin is null where there is
+    none.
     """
     sound = decoded_N.numpy()
     text_rank, text_margin = text_ranks(image_NE, text_ME, owners)
-    image_rank, image_margin = image_ranks(image_NE, text_ME, owners)
+    image_rank, image_margin = image_ranks(image_NE, text_ME, owners, decoded_N)
     labels = np.concatenate([np.arange(len(keys)), owners])
     ranks = torch.cat([text_rank, image_rank]).numpy()
-    ranks = np.where(np.concatenate([sound, sound[owners]]), ranks, np.iinfo(np.int32).max)
+    sound = np.concatenate([sound, sound[owners]])
+    ranks = np.where(sound, ranks, np.iinfo(np.int32).max)
+    margins = torch.cat([text_margin, image_margin]).double().numpy()
     return pa.table(
         {
             "direction": ["text"] * len(keys) + ["image"] * len(owners),
             "sample_id": keys + [keys[owner] for owner in owners.tolist()],
             "label": pa.array(labels, pa.int32()),
             "rank": pa.array(ranks, pa.int32()),
-            "margin": torch.cat([text_margin, image_margin]).double().numpy(),
+            "margin": pa.array(margins, mask=~(sound & np.isfinite(margins))),
             "correct": ranks == 0,
         }
     )
@@ -87,8 +92,14 @@ def hits(table: pa.Table) -> dict[str, tuple[int, int]]:
 
 
 def _against(scores: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Rank and margin of each row's best own column against the columns that are not its own."""
+    """Rank and margin of each row's best own column against the columns that are not its own.
+
+    What is not finite loses: NaN is less than nothing, so that all others count as before it.
+    """
+    if not scores.shape[1]:
+        return torch.zeros(len(scores), dtype=torch.int64), torch.full((len(scores),), torch.nan)
     best_own = scores.masked_fill(~own, -torch.inf).amax(dim=1)
     others = scores.masked_fill(own, -torch.inf)
-    rank = ((others >= best_own[:, None]) & ~own).sum(dim=1)
+    rank = (~(others < best_own[:, None]) & ~own).sum(dim=1)
+    rank = torch.where(best_own.isfinite(), rank, scores.shape[1])
     return rank, best_own - others.amax(dim=1)

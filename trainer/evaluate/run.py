@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from trainer.arithmetic import exact_products
 from trainer.evaluate import retrieval, zeroshot
 from trainer.evaluate.embed import embed_images, embed_texts
 from trainer.evaluate.intervals import wilson
@@ -41,11 +42,13 @@ def evaluate(
     given = read_set(set_folder)
     samples = list(given.samples())
     images = (sample.image for sample in samples)
-    image_NE, decoded_N = embed_images(model, images, batch_size, where)
+    with exact_products():
+        image_NE, decoded_N = embed_images(model, images, batch_size, where)
     done = []
     for task in given.tasks:
         ask = _retrieve if task == "zeroshot_retrieval" else _classify
-        table, found = ask(model, given, samples, image_NE, decoded_N, batch_size, where)
+        with exact_products():
+            table, found = ask(model, given, samples, image_NE, decoded_N, batch_size, where)
         summary = _summary(given, task, record, found)
         summary |= {"n": len(samples), "undecodable": int((~decoded_N).sum())}
         if task == "zeroshot_classification":

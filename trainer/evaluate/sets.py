@@ -6,6 +6,7 @@ each. Nothing is unpickled and no path inside a tar is opened.
 """
 
 import hashlib
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class EvalSet:
                 f"sample {key} needs an image and .{' and .'.join(wanted)}, "
                 f"and has {sorted(members)}"
             )
-        lines = members.get("txt", b"").decode().splitlines()
+        lines = members.get("txt", b"").decode().split("\n")
         captions = tuple(line.strip() for line in lines if line.strip())
         if "zeroshot_classification" not in self.tasks:
             return Sample(key, found[0], captions=captions)
@@ -88,7 +89,10 @@ def read_set(folder: Path, split: str = "test") -> EvalSet:
     Classes whose first sample also has captions can be asked both ways.
     """
     kind = _lines(folder / "dataset_type.txt", default=["classification"])[0]
-    count = int(_lines(folder / split / "nshards.txt")[0])
+    told = _lines(folder / split / "nshards.txt")[0]
+    if not re.fullmatch("[0-9]{1,6}", told):
+        raise DatasetError(f"{folder / split}/nshards.txt: {told!r} is no number of shards")
+    count = int(told)
     shards = tuple(folder / split / f"{index}.tar" for index in range(count))
     if missing := [shard.name for shard in shards if not shard.exists()]:
         raise DatasetError(f"{folder / split}: nshards.txt says {count}, but {missing} are missing")
@@ -114,14 +118,17 @@ def _first(shards: tuple[Path, ...]) -> dict[str, bytes]:
 
 def _lines(path: Path, default: list[str] | None = None) -> list[str]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").rstrip().split("\n")]
     except FileNotFoundError:
         if default is not None:
             return default
         raise DatasetError(f"{path}: this file is missing; is the folder in wds layout?") from None
-    lines = [line for line in lines if line]
-    if not lines:
+    if lines == [""]:
         raise DatasetError(f"{path}: this file is empty")
+    if "" in lines:
+        raise DatasetError(
+            f"{path}: line {lines.index('') + 1} is empty; a label is the number of its line"
+        )
     return lines
 
 

@@ -49,14 +49,14 @@ def outcomes(
 ) -> pa.Table:
     """One row an image: sample_id, label, prediction, rank (0 is best), margin, correct.
 
-    `margin` is the truth's cosine less the best other's. An image that did not decode predicts -1,
-    ranks last and has no margin.
+    `margin` is the truth's cosine less the best other's, if there is one. An image that did not
+    decode, or whose scores are not all finite, predicts -1, ranks last and has no margin.
     """
     truth = torch.from_numpy(labels)[:, None]
     own_N1 = scores_NC.gather(1, truth)
     rank = (scores_NC >= own_N1).sum(dim=1) - 1
     best_other = scores_NC.scatter(1, truth, -torch.inf).amax(dim=1)
-    sound = decoded_N.numpy()
+    sound = (decoded_N & scores_NC.isfinite().all(dim=1)).numpy()
     ranks = np.where(sound, rank.numpy(), scores_NC.shape[1] - 1)
     prediction = np.where(sound, scores_NC.argmax(dim=1).numpy(), -1)
     margin = (own_N1[:, 0] - best_other).double().numpy()
@@ -66,7 +66,7 @@ def outcomes(
             "label": pa.array(labels, pa.int32()),
             "prediction": pa.array(prediction, pa.int32()),
             "rank": pa.array(ranks, pa.int32()),
-            "margin": pa.array(margin, pa.float64(), mask=~sound),
+            "margin": pa.array(margin, pa.float64(), mask=~(sound & np.isfinite(margin))),
             "correct": pa.array((ranks == 0) & sound),
         }
     )
@@ -80,8 +80,9 @@ def hits(table: pa.Table, num_classes: int) -> dict[str, int]:
 
 
 def mean_per_class_recall(table: pa.Table) -> float:
-    """Mean, over the classes that occur, of the share of their images that is correct."""
+    """Mean, over the classes that occur, of the share of their images that is correct; or 0."""
     labels, correct = table["label"].to_numpy(), table["correct"].to_numpy()
     counts = np.bincount(labels)
     right = np.bincount(labels, weights=correct)
-    return float((right[counts > 0] / counts[counts > 0]).mean())
+    shares = right[counts > 0] / counts[counts > 0]
+    return float(shares.mean()) if len(shares) else 0.0

@@ -8,6 +8,7 @@ Shapes: r x c a tile, n lines (rows or columns) of m entries.
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -44,20 +45,21 @@ def see(
     Left out are entries with an id in common and line k's entry k + shift.
     """
     lines, along = cosine_nm.shape
-    _see_kernel[(triton.cdiv(lines, _LINES),)](
-        cosine_nm,
-        *state,
-        scale,
-        *_pointers(ids, scale),
-        lines,
-        along,
-        *cosine_nm.stride(),
-        shift,
-        NUM_IDS=len(ids),
-        SMOOTH=smooth,
-        LINES=_LINES,
-        ALONG=_ALONG,
-    )
+    with _on_device(cosine_nm):
+        _see_kernel[(triton.cdiv(lines, _LINES),)](
+            cosine_nm,
+            *state,
+            scale,
+            *_pointers(ids, scale),
+            lines,
+            along,
+            *cosine_nm.stride(),
+            shift,
+            NUM_IDS=len(ids),
+            SMOOTH=smooth,
+            LINES=_LINES,
+            ALONG=_ALONG,
+        )
 
 
 def slopes(
@@ -71,19 +73,25 @@ def slopes(
     """Turn cosines into slopes, in place; `rows` and `columns` are each a `Rates.state`."""
     num_rows, num_columns = cosine_rc.shape
     grid = (triton.cdiv(num_rows, _ROWS), triton.cdiv(num_columns, _COLUMNS))
-    _slopes_kernel[grid](
-        cosine_rc,
-        *rows,
-        *columns,
-        scale,
-        *_pointers(ids, scale),
-        num_rows,
-        num_columns,
-        shift,
-        NUM_IDS=len(ids),
-        ROWS=_ROWS,
-        COLUMNS=_COLUMNS,
-    )
+    with _on_device(cosine_rc):
+        _slopes_kernel[grid](
+            cosine_rc,
+            *rows,
+            *columns,
+            scale,
+            *_pointers(ids, scale),
+            num_rows,
+            num_columns,
+            shift,
+            NUM_IDS=len(ids),
+            ROWS=_ROWS,
+            COLUMNS=_COLUMNS,
+        )
+
+
+def _on_device(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Triton launches on the current device, wherever its arguments are."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def _pointers(ids: Ids, unused: Tensor) -> list[Tensor]:

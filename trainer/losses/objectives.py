@@ -5,8 +5,7 @@ sees one node. Logits are float32 (at a scale of 100 a bfloat16 step is 0.5), or
 rows are. Knows no model. Shapes: b own pairs of a process, B all pairs, E embedding.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.backends import cuda, mkldnn
 
+from trainer.arithmetic import exact_products
 from trainer.errors import ConfigError
 from trainer.losses.collectives import Group, gathered, own_rank, summed
 from trainer.losses.pairwise import cyclic_share, siglip_share
@@ -71,7 +70,8 @@ class Loss:
 
 
 _UNKNOWN = Pairs()
-_LIBRARIES: tuple[Any, ...] = (cuda.matmul, mkldnn.matmul)  # type: ignore[attr-defined]
+LARGEST_TILE = 1 << 15
+"""A kernel counts the entries of a tile in 32 bits."""
 
 
 def contrastive_loss(
@@ -102,7 +102,7 @@ def contrastive_loss(
     bias = torch.zeros_like(scale) if bias is None else bias.to(dtype).reshape(())
     inputs = (image_BE, text_BE, scale, bias)
     graded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-    with torch.no_grad(), torch.autocast(image_BE.device.type, enabled=False), _exact_products():
+    with torch.no_grad(), torch.autocast(image_BE.device.type, enabled=False), exact_products():
         strip = _strip(image_BE, text_BE, pairs, group, tile)
         share, best_b, gradients = _share(strip, scale, bias, objective, graded)
         value, positive, margin = _over_all(strip, share, best_b).to(dtype)
@@ -127,31 +127,18 @@ class _Known(Function):
         return (None, *(slope * gradient for gradient in ctx.saved_tensors), *(4 * [None]))
 
 
-@contextmanager
-def _exact_products() -> Iterator[None]:
-    """Products of float32 matrices in float32, whatever the towers may use (TF32, bfloat16)."""
-    before = [library.fp32_precision for library in _LIBRARIES]
-    try:
-        for library in _LIBRARIES:
-            library.fp32_precision = "ieee"
-        yield
-    finally:
-        for library, precision in zip(_LIBRARIES, before, strict=True):
-            library.fp32_precision = precision
-
-
 def _strip(
     image_bE: Tensor, text_bE: Tensor, pairs: Pairs, group: Group, tile: int | None
 ) -> Strip:
     text_BE = gathered(text_bE, group)
-    side = tile or (4096 if text_bE.is_cuda else 1024)
+    side = min(tile or (4096 if text_bE.is_cuda else 1024), LARGEST_TILE)
     if pairs.weights_B is None:
         weights_B = text_BE.new_full((len(text_BE),), 1 / len(text_BE))
     else:
         weights_B = gathered(pairs.weights_B.to(text_bE.dtype), group)
         weights_B = weights_B / weights_B.sum()
     known = (pairs.image_ids_B, pairs.text_ids_B)
-    ids = tuple(gathered(ids_b, group) for ids_b in known if ids_b is not None)
+    ids = tuple(gathered(ids_b.contiguous(), group) for ids_b in known if ids_b is not None)
     return Strip(image_bE, text_BE, weights_B, ids, own_rank(group) * len(image_bE), side, group)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from trainer.arithmetic import as_in_a_run
 from trainer.config import RunConfig
 from trainer.distributed import World
 from trainer.losses import kernels
@@ -19,8 +20,8 @@ from trainer.measure.steps import Setting, noise_batch
 from trainer.models.init import new_clip
 from trainer.step import Stepper
 
-PAIRS = 1_500
-"""Not a multiple of any tile."""
+PAIRS, TILE = 1_500, 512
+"""Tiles off the diagonal too, and some that are not full."""
 EXACT = 1e-5
 """Relative, in norm: how far float32 gradients may be from float64 ones."""
 NOISE = 1.5
@@ -73,7 +74,7 @@ def _slopes(objective: Objective, device: torch.device, kind: torch.dtype) -> Te
     bias = torch.tensor(-10.0, dtype=kind, device=device) if objective.loss == "siglip" else None
     texts_B = torch.arange(PAIRS, device=device) // 2 * 2 % 999
     pairs = Pairs(text_ids_B=texts_B)
-    loss = contrastive_loss(image_BE, text_BE, scale, bias, objective, pairs)
+    loss = contrastive_loss(image_BE, text_BE, scale, bias, objective, pairs, tile=TILE)
     return _flat(torch.autograd.grad(loss.value, (image_BE, text_BE, scale)))
 
 
@@ -84,7 +85,8 @@ def _gradient(setting: Setting) -> Tensor:
     run = RunConfig(device=str(setting.device), compile=setting.compiled)
     model = new_clip(config.shape(), config.seed)
     stepper = Stepper(model, config, run, World(0, 1, setting.device))
-    stepper(0, noise_batch(config, setting.text_length, setting.device))
+    with as_in_a_run(run, config.precision, setting.device):
+        stepper(0, noise_batch(config, setting.text_length, setting.device))
     return _flat([each.grad for each in stepper.model.parameters() if each.grad is not None])
 
 

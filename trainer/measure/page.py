@@ -22,18 +22,21 @@ class Steps:
     """One model: ours, and a peer beside it."""
 
     ours: StepFigures
-    peer: StepFigures
+    peer: StepFigures | None
+    """None where it could not be measured."""
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """Our pairs a second to the peer's."""
+        if self.peer is None:
+            return None
         return self.ours.samples_per_s / self.peer.samples_per_s
 
     @property
     def met(self) -> bool | None:
         """Whether both goals are; None where there is none for this model or peer."""
         goal = GOALS_OF_USABLE.get(self.ours.model)
-        if goal is None or self.peer.who == DENSE:
+        if goal is None or self.peer is None or self.ratio is None or self.peer.who == DENSE:
             return None
         return self.ours.of_usable >= goal and self.ratio >= GOAL_OF_PEER
 
@@ -47,6 +50,8 @@ class Page:
     steps: list[Steps] = field(default_factory=list)
     losses: list[LossFigures] = field(default_factory=list)
     feeding: "list[Feeding]" = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    """What could not be measured, and why."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -58,6 +63,7 @@ class Page:
         """A heading that names the machine, and a table for each kind of figure."""
         parts = [f"### {self.machine}", *_checks(self.checks), *_steps(self.steps)]
         parts += [*_losses(self.losses), *_feeding(self.feeding)]
+        parts += [f"Not measured: {failure}" for failure in self.failures]
         return "\n\n".join(parts) + "\n"
 
 
@@ -70,8 +76,10 @@ def _steps(steps: Sequence[Steps]) -> list[str]:
     heads = "model|trainer|batch|tokens|mode|step|pairs/s|TFLOP/s|of 800|of peak|memory|ratio|met"
     rows = []
     for each in steps:
-        rows.append((*_figures(each.ours), f"{each.ratio:.2f}", _yes(each.met)))
-        rows.append((*_figures(each.peer), "", ""))
+        ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
+        rows.append((*_figures(each.ours), ratio, _yes(each.met)))
+        if each.peer is not None:
+            rows.append((*_figures(each.peer), "", ""))
     return _table(heads.split("|"), rows)
 
 

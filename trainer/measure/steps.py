@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from trainer.arithmetic import as_in_a_run
 from trainer.config import Precision, RunConfig, TrainConfig
 from trainer.data import augment
 from trainer.data.batch import Batch
@@ -44,6 +45,17 @@ class Setting:
     precision: Precision
     compiled: bool
     steps: int
+    deterministic: bool = True
+    """As runs are unless told otherwise; the peer never is."""
+
+    def run(self, num_workers: int = 0) -> RunConfig:
+        """How a run of ours carries out such steps."""
+        return RunConfig(
+            device=str(self.device),
+            compile=self.compiled,
+            deterministic=self.deterministic,
+            num_workers=num_workers,
+        )
 
     @property
     def config(self) -> TrainConfig:
@@ -112,15 +124,16 @@ def our_step(setting: Setting) -> Callable[[], object]:
     """A step of the trainer on its batch, to call again and again."""
     config = setting.config
     batch = noise_batch(config, setting.text_length, setting.device)
-    run = RunConfig(device=str(setting.device), compile=setting.compiled)
     world = World(0, 1, setting.device)
-    stepper = Stepper(new_clip(config.shape(), config.seed), config, run, world)
+    stepper = Stepper(new_clip(config.shape(), config.seed), config, setting.run(), world)
     return lambda: stepper(0, batch)
 
 
 def our_figures(setting: Setting) -> StepFigures:
-    """The trainer's own steps."""
-    return _figures("openwit", setting, our_step)
+    """The trainer's own steps, under a run's own settings of torch."""
+    run = setting.run()
+    with as_in_a_run(run, setting.precision, setting.device):
+        return _figures("openwit", setting, our_step)
 
 
 def peer_figures(setting: Setting) -> StepFigures:

@@ -39,6 +39,8 @@ PARTS = {
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
 }
+LAST_IS_EOS = 2
+"""In older files: the text is read at its highest id, whatever the number says."""
 THIRDS = re.compile(r"(.+\.)self_attn\.([qkv])_proj\.(weight|bias)")
 
 
@@ -68,6 +70,7 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         third = THIRDS.fullmatch(name)
         if third is None:
             ours = _ours(name)
+            value = value.reshape(()) if ours == "logit_scale" else value
             out[ours] = value.T.contiguous() if ours in TRANSPOSED else value
         elif third[2] == "q":
             parts = [state.get(f"{third[1]}self_attn.{letter}_proj.{third[3]}") for letter in "qkv"]
@@ -148,6 +151,12 @@ def read_function(config: Mapping[str, Any]) -> tuple[Activation, int, int]:
         )
     if epsilons != {1e-5}:
         raise CheckpointError(f"config.json: layer_norm_eps {sorted(epsilons)} is not 1e-05")
+    last = text.get("vocab_size", 49_408) - 1
+    if text.get("eos_token_id", last) not in (LAST_IS_EOS, last):
+        raise CheckpointError(
+            f"config.json: eos_token_id {text['eos_token_id']} is not {last}, the last id, where "
+            "a CLIP's text is read"
+        )
     return activation, vision.get("num_attention_heads", 12), text.get("num_attention_heads", 8)
 
 

@@ -14,6 +14,8 @@ from trainer.models.clip import CLIP
 from trainer.models.config import RESNET_STRIDE, Activation, ModelConfig, Stages
 
 HEAD_WIDTH = 64
+WIDEST_OF_64 = 1024
+"""ViTs above this width have wider heads: ViT-H has 16 of 80."""
 POOL = "visual.attnpool.positional_embedding"
 """Of ResNets only."""
 NAMES_TOLD = 3
@@ -34,17 +36,17 @@ def infer_config(
     try:
         text_width, embed_dim = state["text_projection"].shape
         patch, width, layers, positions = _image_tower(state)
-        features = width if patch else 32 * width
+        features, widest = (width, WIDEST_OF_64) if patch else (32 * width, 32 * width)
         config = ModelConfig(
             embed_dim=embed_dim,
             image_size=math.isqrt(positions - 1) * (patch or RESNET_STRIDE),
             patch_size=patch,
             vision_width=width,
             vision_layers=layers,
-            vision_heads=vision_heads or _heads("vision_heads", features),
+            vision_heads=vision_heads or _heads("vision_heads", features, widest),
             text_width=text_width,
             text_layers=_count(state, "transformer.resblocks."),
-            text_heads=text_heads or _heads("text_heads", text_width),
+            text_heads=text_heads or _heads("text_heads", text_width, text_width),
             context_length=len(state["positional_embedding"]),
             vocab_size=len(state["token_embedding.weight"]),
             activation=activation,
@@ -100,7 +102,10 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})
 
 
-def _heads(name: str, width: int) -> int:
-    if width % HEAD_WIDTH:
-        raise ConfigError(f"model: {name} cannot be seen: width {width} is no multiple of 64")
+def _heads(name: str, width: int, widest: int) -> int:
+    if width % HEAD_WIDTH or width > widest:
+        told = f"model: {name} cannot be seen from width {width}"
+        if name == "vision_heads":
+            told += "; say --vision-heads (open_clip's ViT-H, g, G and e have 16)"
+        raise ConfigError(told)
     return width // HEAD_WIDTH
