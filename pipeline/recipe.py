@@ -229,6 +229,8 @@ class _Nodes:
 def _in_words(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         return f"no such field; {_allowed(str(error['loc'][-1]), sorted(model.model_fields))}"
+    if error["type"] == "value_error":  # a check of a whole stage, which names the field itself
+        return str(error["ctx"]["error"])
     value = repr(error["input"])
     given = "" if error["type"] == "missing" else f" (given: {value[:80]})"
     return f"{error['msg']}{given}"

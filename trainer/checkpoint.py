@@ -32,18 +32,24 @@ from trainer.files import WriterLock
 
 __all__ = ["Checkpoint", "Keeper", "newest"]
 
+KEEP_GOOD = 2
+
 log = logging.getLogger(__name__)
 
 Stamp = tuple[tuple[str, int, int], ...]
 
 
-def newest(root: Path, *, good: bool = False) -> Checkpoint | None:
-    """The latest checkpoint that verifies, or None; `good` asks for one with `facts["good"]`.
+def newest(root: Path, *, good: bool = False, before: float = math.inf) -> Checkpoint | None:
+    """The latest checkpoint of a step below `before` that verifies, or None.
+
+    `good` asks for one with `facts["good"]`.
 
     A checkpoint verifies if all its files have their sizes and digests and can be parsed. Those
     that are passed over are logged with the reason.
     """
     for folder in newest_first(root):
+        if step_of(folder) >= before:
+            continue
         if reason := damage(folder):
             log.warning("%s: passed over, %s; trying the one before it", folder, reason)
         elif good and not read_facts(folder).get("good"):
@@ -57,9 +63,10 @@ def newest(root: Path, *, good: bool = False) -> Checkpoint | None:
 class Keeper:
     """Writes a run's checkpoints in the background and keeps those worth keeping.
 
-    Kept are the `keep_last` newest sound ones, the newest one marked good, every one whose step is
-    a multiple of `keep_every` and, with `keep_best`, the sound one with the lowest score. A damaged
-    one never counts. One Keeper a folder: a second raises CheckpointError.
+    Kept are the `keep_last` newest sound ones, the two newest that are marked good (the latest may
+    prove bad yet), every one whose step is a multiple of `keep_every` and, with `keep_best`, the
+    sound one with the lowest score. A damaged one never counts. One Keeper a folder: a second
+    raises CheckpointError.
     """
 
     def __init__(
@@ -83,14 +90,21 @@ class Keeper:
         """Take a copy and return; the copy is written while training goes on.
 
         Waits for the save before it and raises what that one raised. A step that was saved before
-        is replaced.
+        is replaced. The facts must not change any more: they are encoded in the background.
         """
         self.wait()
         model = self._stage("model", checkpoint.model)
         moments = self._stage("moments", checkpoint.moments)
-        state = encode_state(checkpoint.step, checkpoint.facts)
-        folder = self.root / f"step-{checkpoint.step:08d}"
-        self._pending = self._thread.submit(self._commit, folder, model, moments, state)
+        copy = Checkpoint(checkpoint.step, model, moments, checkpoint.facts)
+        self._pending = self._thread.submit(self._commit, copy)
+
+    def discard(self, first: int, end: int) -> None:
+        """Remove the checkpoints of steps in [first, end), once all that was saved is on disk."""
+        self.wait()
+        for folder in list(newest_first(self.root)):
+            if first <= step_of(folder) < end:
+                self._seen.pop(folder, None)
+                remove(folder)
 
     def wait(self) -> None:
         """Until the last save is on the disk; CheckpointError, with the reason, if it failed."""
@@ -130,9 +144,11 @@ class Keeper:
             torch.cuda.synchronize()
         return copies
 
-    def _commit(self, folder: Path, model: Tensors, moments: Tensors, state: bytes) -> None:
+    def _commit(self, checkpoint: Checkpoint) -> None:
+        folder = self.root / f"step-{checkpoint.step:08d}"
+        state = encode_state(checkpoint.step, checkpoint.facts)
         try:
-            write(folder, model, moments, state)
+            write(folder, checkpoint.model, checkpoint.moments, state)
         except (OSError, SafetensorError) as error:
             # safetensors tells the reason of a failed write in words alone.
             full = "No space left" in str(error)
@@ -151,16 +167,16 @@ class Keeper:
         last = list(islice(filter(self._is_sound, folders), self.keep_last))
         if len(last) < self.keep_last:
             return
-        kept = {*last, self._newest_good(folders), self._best(folders)}
+        kept = {*last, *self._newest_good(folders), self._best(folders)}
         for folder in folders[folders.index(last[-1]) :]:
             milestone = self.keep_every is not None and step_of(folder) % self.keep_every == 0
             if folder not in kept and not milestone:
                 self._seen.pop(folder, None)
                 remove(folder)
 
-    def _newest_good(self, folders: list[Path]) -> Path | None:
+    def _newest_good(self, folders: list[Path]) -> list[Path]:
         good = (folder for folder in folders if self._look(folder).good)
-        return next(filter(self._is_sound, good), None)
+        return list(islice(filter(self._is_sound, good), KEEP_GOOD))
 
     def _best(self, folders: list[Path]) -> Path | None:
         if not self.keep_best:

@@ -9,8 +9,9 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -36,8 +37,8 @@ class Checkpoint:
     moments: Tensors
     """`first.NAME` and `second.NAME` of every parameter that was ever updated."""
     facts: dict[str, Any]
-    """JSON values. Retention reads two: `good` (bool: the loss was sane) and `score` (float or
-    None, lower is better)."""
+    """JSON values, and records of numbers (dataclasses). Retention reads two: `good` (bool: it may
+    be rewound to) and `score` (float or None, lower is better)."""
 
 
 def newest_first(root: Path) -> Iterator[Path]:
@@ -54,8 +55,8 @@ def step_of(folder: Path) -> int:
 
 
 def encode_state(step: int, facts: dict[str, Any]) -> bytes:
-    """`state.json`: compact, for facts may be long and training waits."""
-    return json.dumps({"step": step, "facts": facts}, sort_keys=True).encode()
+    """`state.json`: compact, for facts may be long."""
+    return json.dumps({"step": step, "facts": facts}, sort_keys=True, default=asdict).encode()
 
 
 def write(folder: Path, model: Tensors, moments: Tensors, state: bytes) -> None:
@@ -64,8 +65,8 @@ def write(folder: Path, model: Tensors, moments: Tensors, state: bytes) -> None:
     `state` comes from `encode_state`. Raises OSError or SafetensorError; then nothing is left.
     """
     for stale in folder.parent.glob(".step-*"):
-        shutil.rmtree(stale)
-    aside = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(stale, ignore_errors=True)  # somebody may still be reading what is gone
+    aside = folder.with_name(f".{folder.name}.{token_hex(4)}.tmp")
     aside.mkdir()
     try:
         write_durably(aside / STATE, state)
@@ -98,7 +99,7 @@ def _put_in_place(aside: Path, folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Rename, then remove: a kill in between leaves nothing that looks like a damaged one."""
-    gone = folder.with_name(f".{folder.name}.gone")
+    gone = folder.with_name(f".{folder.name}.{token_hex(4)}.gone")
     folder.rename(gone)
     shutil.rmtree(gone)
 

@@ -6,6 +6,7 @@ processes, checkpoints, trackers) may change between one start and the next.
 
 import ast
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from functools import cache
@@ -28,11 +29,14 @@ class _Record:
     def _check(self, least: Mapping[str, float]) -> None:
         hints = get_type_hints(type(self))
         for field in _fields(type(self)):
-            _of_type(field.name, getattr(self, field.name), hints[field.name])
+            value = getattr(self, field.name)
+            _of_type(field.name, value, hints[field.name])
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{field.name}: {value} is no finite number")
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and value < bound:
-                raise ConfigError(f"{name}: {value} is less than {bound}")
+                raise ConfigError(f"{name}: {value} is less than {bound:g}")
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -112,11 +116,19 @@ class TrainConfig(_Record):
     def __post_init__(self) -> None:
         """Raise ConfigError on an unknown model, a value of another type or one out of range."""
         sizes = ("steps", "batch_size", "log_every", "shuffle_shards", "refused_limit")
-        others = ("warmup_steps", "weight_decay", "pos_reg", "cyclip_in", "cyclip_cross", "lr")
+        others = (
+            "warmup_steps",
+            "weight_decay",
+            "pos_reg",
+            "cyclip_in",
+            "cyclip_cross",
+            "lr",
+            "eps",
+        )
         more = ("grad_clip_norm", "spike_deviations", "rewind_limit", "bad_budget")
         least = dict.fromkeys((*sizes, "spike_limit"), 1.0) | dict.fromkeys((*others, *more), 0.0)
         self._check(least | {"context_length": 3})
-        for name in ("colour_jitter", "patch_dropout", "label_smoothing"):
+        for name in ("colour_jitter", "patch_dropout", "label_smoothing", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} is not in [0, 1)")
         if not 0 < self.crop_scale_min <= 1:
@@ -169,7 +181,7 @@ class RunConfig(_Record):
     verify: bool = False
     """Read every file of the dataset and compare its digest before the first step."""
     checkpoint_every_steps: int = 100
-    """Steps between checkpoints."""
+    """Steps between checkpoints; where a run has to be rewound, it goes back to one of these."""
     checkpoint_every_s: float | None = None
     """Seconds between checkpoints, in addition."""
     keep_last: int = 2
@@ -189,7 +201,8 @@ class RunConfig(_Record):
         """Raise ConfigError on a value of another type or one out of range."""
         ones = ("num_threads", "micro_batch", "checkpoint_every_steps", "keep_every")
         zeros = ("num_workers", "checkpoint_every_s")
-        self._check(dict.fromkeys(ones, 1.0) | dict.fromkeys(zeros, 0.0) | {"keep_last": 2.0})
+        least = {"keep_last": 2.0, "hang_after_s": 1.0}
+        self._check(dict.fromkeys(ones, 1.0) | dict.fromkeys(zeros, 0.0) | least)
 
 
 @cache

@@ -89,7 +89,7 @@ def connected(device: str) -> Iterator[World]:
         finally:
             dist.destroy_process_group()
     else:
-        where = _usable(torch.device(device))
+        where = _usable(_named(device))
         if where.index is not None and where.type == "cuda":
             torch.cuda.set_device(where)
         yield World(0, 1, where)
@@ -103,11 +103,21 @@ def _world(device: str) -> World:
 
 def _own(device: str) -> torch.device:
     """On CUDA without a number: the GPU of this process's place on its machine."""
-    where = torch.device(device)
+    where = _named(device)
     if where.type == "cuda" and where.index is None:
         where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     if _usable(where).type == "cuda":
         torch.cuda.set_device(where)
+    return where
+
+
+def _named(device: str) -> torch.device:
+    try:
+        where = torch.device(device)
+    except RuntimeError:
+        where = None
+    if where is None or where.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device: {device!r} is none of cpu, cuda, cuda:0, cuda:1, ...")
     return where
 
 

@@ -42,8 +42,12 @@ def write_durably(path: Path, data: bytes) -> None:
 def replace_durably(path: Path, data: bytes) -> None:
     """Write beside `path`, then rename: a reader sees the old bytes or the new, never a part."""
     aside = path.with_name(f".{path.name}.tmp")
-    write_durably(aside, data)
-    aside.replace(path)
+    try:
+        write_durably(aside, data)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 

@@ -28,6 +28,9 @@ BEAT_S = 1.0
 LOOK_S = 3.5
 """How long the others are looked at: who lives beats three times in it."""
 
+Beat = dict[str, Any] | None
+Beats = dict[int, Beat]
+
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +59,7 @@ class Heartbeat:
         self._path = self._file(rank)
         self._durations: deque[float] = deque(maxlen=64)
         self._step = self._count = self._pauses = 0
-        self._ended = time.monotonic()
+        self._ended = self._paused_at = time.monotonic()
         self._over = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
 
@@ -74,7 +77,7 @@ class Heartbeat:
         self._path.unlink(missing_ok=True)
 
     def beat(self, step: int) -> None:
-        """`step` has just ended."""
+        """`step` has just ended; what it was paused for does not count."""
         now = time.monotonic()
         if not self._pauses:
             self._durations.append(now - self._ended)
@@ -82,13 +85,19 @@ class Heartbeat:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """No step ends in here (an evaluation, a last save), and that is no hang."""
+        """No step ends in here (a save, a rewind), and that is no hang unless it is endless.
+
+        Other processes wait for one that is paused.
+        """
+        if not self._pauses:
+            self._paused_at = time.monotonic()
         self._pauses += 1
         try:
             yield
         finally:
+            if self._pauses == 1:
+                self._ended += time.monotonic() - self._paused_at
             self._pauses -= 1
-            self._ended = time.monotonic()
 
     def limit_s(self) -> float:
         """How long the step at hand may take."""
@@ -98,24 +107,29 @@ class Heartbeat:
 
     def _watch(self) -> None:
         while not self._over.wait(BEAT_S):
-            idle = time.monotonic() - self._ended
-            if self._pauses or idle <= self.limit_s():
-                self._tell("paused" if self._pauses else "running")
+            now = time.monotonic()
+            paused = self._pauses and now - self._paused_at <= TIMES_FIRST * self._hang_after_s
+            if paused or (not self._pauses and now - self._ended <= self.limit_s()):
+                self._tell("paused" if paused else "running")
             elif self._hangs():
                 self._on_hang()
                 return
 
     def _hangs(self) -> bool:
         """Tell of a step that does not end; False if it ended while the others were looked at."""
-        step, ended = self._step, self._ended
+        state = (self._step, self._ended, self._pauses)
+        step, ended, _ = state
         stacks = self._folder / f"hang-rank-{self._rank:05d}.txt"
-        with stacks.open("w") as file:
-            faulthandler.dump_traceback(file)
+        _dump_stacks(stacks)
         self._tell("hangs")
-        suspects = self._suspects()
-        if self._over.is_set() or self._pauses or self._ended != ended:
-            stacks.unlink()
+        before = self._others()
+        self._over.wait(LOOK_S)
+        after = self._others()
+        waits = any(_is_paused(beat, before[rank]) for rank, beat in after.items())
+        if self._over.is_set() or waits or (self._step, self._ended, self._pauses) != state:
+            stacks.unlink(missing_ok=True)
             return False
+        suspects = self._suspects(before, after)
         log.error(
             "rank %d: no step has ended for %.0f s since step %d; %s; stacks are in %s",
             self._rank,
@@ -126,12 +140,10 @@ class Heartbeat:
         )
         return True
 
-    def _suspects(self) -> list[str]:
+    def _suspects(self, before: Beats, after: Beats) -> list[str]:
         """Ranks that did not beat while they were looked at, and ranks at an earlier step."""
-        before = self._others()
-        self._over.wait(LOOK_S)
         found = []
-        for rank, beat in self._others().items():
+        for rank, beat in after.items():
             if beat is None:
                 found.append(f"rank {rank} has not begun, or has ended")
             elif beat == before[rank] and beat["state"] != "hangs":
@@ -140,7 +152,7 @@ class Heartbeat:
                 found.append(f"rank {rank} is behind (step {beat['step']})")
         return found
 
-    def _others(self) -> dict[int, dict[str, Any] | None]:
+    def _others(self) -> Beats:
         """The last beat of each other rank."""
         return {rank: _read(self._file(rank)) for rank in range(self._size) if rank != self._rank}
 
@@ -164,6 +176,20 @@ class Heartbeat:
         except OSError as error:
             # A full disk is no reason to stop watching.
             log.warning("%s: no heartbeat written, %s", self._path, error)
+
+
+def _is_paused(now: Beat, before: Beat) -> bool:
+    """Of a process that lives: one that was killed in a pause beats no more."""
+    return now is not None and now["state"] == "paused" and now != before
+
+
+def _dump_stacks(path: Path) -> None:
+    try:
+        with path.open("w") as file:
+            faulthandler.dump_traceback(file)
+    except OSError as error:
+        # A full disk is no reason to go on hanging.
+        log.warning("%s: no stacks written, %s", path, error)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -73,9 +73,9 @@ def average_scalars(module: nn.Module, world: World) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The whole of a tensor on the CPU; every process must ask for it."""
+    """The tensor itself, or the whole of a split one on the CPU; every process must ask for it."""
     tensor = tensor.detach()
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
+    return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()

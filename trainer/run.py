@@ -23,7 +23,7 @@ from trainer.config import RunConfig, TrainConfig
 from trainer.data.batch import Batch
 from trainer.data.loader import Loader, Source
 from trainer.distributed import World
-from trainer.errors import CheckpointError, DatasetError, Diverged
+from trainer.errors import CheckpointError, ConfigError, DatasetError, Diverged
 from trainer.guard import Guard
 from trainer.models.clip import CLIP
 from trainer.models.init import new_clip
@@ -77,7 +77,7 @@ class Run:
         world.share(config.batch_size)
         self._start = None if start is None else start.sha256
         self.config, self.run, self.world, self.workdir = config, run, world, workdir
-        workdir.mkdir(parents=True, exist_ok=True)
+        _make(workdir)
         self.loader = Loader(
             sources,
             config,
@@ -87,9 +87,8 @@ class Run:
             pin_memory=world.device.type == "cuda",
             index_folder=workdir / "index",
         )
-        if run.verify:
-            self.loader.verify()
         self.step = 0
+        self._discredited: int | None = None
         self.bad: set[str] = set()
         self.bad_draws = 0
         self.rows: list[Metrics] = []
@@ -102,14 +101,28 @@ class Run:
         if saved is not None:
             self._restore(saved)
         self._first = world.rank == 0
-        self._keeper = self._trackers = None
-        if self._first:
-            self._trackers = Trackers(workdir, run, config, self.step)
-            root = workdir / "checkpoints"
-            self._keeper = checkpoint.Keeper(root, run.keep_last, run.keep_every, run.keep_best)
+        self._keeper: checkpoint.Keeper | None = None
+        self._trackers: Trackers | None = None
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
         self._watch = Stopwatch(config, world)
         self._saved_at = time.monotonic()
         self.pausing: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def _open(self) -> None:
+        """What only one process may have, the lock first; then, if asked to, the long look."""
+        run = self.run
+        if self._first:
+            root = self.workdir / "checkpoints"
+            self._keeper = checkpoint.Keeper(root, run.keep_last, run.keep_every, run.keep_best)
+            if self._discredited is not None:  # in case a kill came before they were gone
+                self._keeper.discard(self._discredited, self.step)
+            self._trackers = Trackers(self.workdir, run, self.config, self.step)
+        if run.verify:
+            self.loader.verify()
 
     def batches(self) -> Iterator[Batch]:
         """Batches from the step after the last one done, timed while they are waited for."""
@@ -124,19 +137,26 @@ class Run:
         bad, stops, late = self.world.sum([len(batch.bad), stop, self._overdue()])
         if bad:
             self._count_bad(batch.bad, int(bad))
+        discredited = None
         if self.guard.lost:
-            self._rewind()
+            with self.pausing():
+                discredited = self._rewind()
         last = self.step == self.config.steps
         due = outcome.finite and (last or self.step % self.config.log_every == 0)
         row = outcome.metrics() if due else None
         if row is not None:
             self._tell(row)
-        if last or stops or late or self.step % self.run.checkpoint_every_steps == 0:
-            self.save()
+        regular = last or self.step % self.run.checkpoint_every_steps == 0
+        if discredited or regular or stops or late:
+            self.save(regular or discredited is not None, discredited)
         return row, stops > 0
 
-    def save(self) -> None:
-        """Hand a checkpoint of this moment to the writer; all processes must come along."""
+    def save(self, regular: bool, discredited: int | None = None) -> None:
+        """Hand a checkpoint of this moment to the writer; all processes must come along.
+
+        Only a `regular` one may be rewound to: when a run is stopped must not decide its weights.
+        After a rewind those from the step `discredited` on are removed once this one is there.
+        """
         model, moments, counters = self.stepper.state()
         self._saved_at = time.monotonic()
         if self._keeper is None:
@@ -145,27 +165,37 @@ class Run:
             "identity": self._identity(),
             "counters": counters,
             "guard": self.guard.state(),
-            "good": self.guard.healthy,
+            "good": self.guard.healthy and regular,
+            "discredited": discredited,
             "score": self.rows[-1].loss if self.rows else None,
             "samples_seen": self.step * self.config.batch_size,
             "bad": sorted(self.bad),
             "bad_draws": self.bad_draws,
-            "metrics": [asdict(row) for row in self.rows],
+            "metrics": tuple(self.rows),
             "made_by": _made_by(self.world),
         }
         with self.pausing():  # a slow disk is no hang
             self._keeper.save(checkpoint.Checkpoint(self.step, model, moments, facts))
+            if discredited is not None:
+                self._keeper.discard(discredited, self.step)
 
     def finish(self) -> TrainResult:
-        """Write the model; the run is complete."""
+        """Write the model; the run is complete. Raises Diverged if its weights are not finite."""
         path = self.workdir / "model.safetensors"
         samples = self.step * self.config.batch_size
         weights, _, _ = self.stepper.state()
+        if not all(bool(each.isfinite().all()) for each in weights.values()):
+            raise Diverged(
+                f"step {self.step}: the weights are not finite; lower lr or lengthen warmup_steps"
+            )
         if self._first:
             model = CLIP(self.config.shape())
             model.load_state_dict(weights)
             facts = {**self._identity(), "step": self.step, "samples_seen": samples}
-            save_weights(path, model, facts)
+            try:
+                save_weights(path, model, facts)
+            except OSError as error:
+                raise CheckpointError(f"{path}: not written, {error.strerror}") from error
         return TrainResult(
             weights=path,
             steps=self.step,
@@ -180,9 +210,12 @@ class Run:
 
     def close(self) -> None:
         """Wait until the last checkpoint is on the disk, and let go of the folder."""
-        for part in (self._keeper, self._trackers):
-            if part is not None:
-                part.close()
+        try:
+            if self._keeper is not None:
+                self._keeper.close()
+        finally:
+            if self._trackers is not None:
+                self._trackers.close()
 
     def _overdue(self) -> bool:
         limit = self.run.checkpoint_every_s
@@ -202,10 +235,15 @@ class Run:
                 f"bad_budget; the pairs: {_some(sorted(self.bad))}"
             )
 
-    def _rewind(self) -> None:
-        """Take up the last good weights again; steps and samples go on."""
+    def _rewind(self) -> int:
+        """Take up the last good weights again; steps and samples go on.
+
+        Good are those that a healthy loss has confirmed: not the ones with which the bad steps
+        began. Returns the first step whose checkpoint is discredited.
+        """
         guard = self.guard
-        what = f"step {self.step}: {guard.refused_in_a_row or guard.spikes_in_a_row} steps in a row"
+        bad = guard.refused_in_a_row or guard.spikes_in_a_row
+        what = f"step {self.step}: {bad} steps in a row"
         what += " were not finite" if guard.refused_in_a_row else " were loss spikes"
         if guard.rewinds >= self.config.rewind_limit:
             raise Diverged(
@@ -214,13 +252,17 @@ class Run:
         if self._keeper is not None:
             self._keeper.wait()
         self.world.sum([0])  # nobody reads before the first process has written
-        saved = checkpoint.newest(self.workdir / "checkpoints", good=True)
+        root, first = self.workdir / "checkpoints", self.step - bad
+        saved = checkpoint.newest(root, good=True, before=first)
+        if saved is None:
+            saved = checkpoint.newest(root, good=True)
+        self.world.sum([0])  # nor writes before all have read
         if saved is None:
             raise Diverged(f"{what}, before any checkpoint; lower lr or lengthen warmup_steps")
         log.warning("%s; going on with the weights of step %d", what, saved.step)
         self.stepper.restore(saved.model, saved.moments, saved.facts["counters"])
         guard.rewound(saved.facts["guard"])
-        self.save()  # or a kill would lead back to before the rewind
+        return max(first, saved.step + 1)
 
     def _newest(self) -> checkpoint.Checkpoint | None:
         """What to go on from; CheckpointError if it is of another run, or ranks disagree."""
@@ -239,7 +281,7 @@ class Run:
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         facts = saved.facts
-        self.step = saved.step
+        self.step, self._discredited = saved.step, facts.get("discredited")
         self.stepper.restore(saved.model, saved.moments, facts["counters"])
         self.guard.restore(facts["guard"])
         self.bad, self.bad_draws = set(facts["bad"]), facts["bad_draws"]
@@ -259,6 +301,13 @@ class Run:
                 "undecodable": self.bad_draws,
             }
             self._trackers.log(asdict(row) | troubles | self._watch.lap())
+
+
+def _make(workdir: Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"workdir: {workdir}: {error.strerror}") from error
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

@@ -89,11 +89,15 @@ class Stepper:
         """Train on this process's rows of step `step` (from 0)."""
         rate = learning_rate(step, self.config)
         self.optimizer.zero_grad()
+        statistics = {name: each.clone() for name, each in self.model.named_buffers()}
         loss, seen = self._gradients(batch.to(self.world.device))
         parallel.average_scalars(self._module, self.world)
         norm = self._clip()
         finite = bool(torch.isfinite(loss.value.detach() + norm))
         self._update(rate, finite)
+        if not finite:  # the forward pass has moved them already
+            for name, each in self.model.named_buffers():
+                each.copy_(statistics[name])
         return Outcome(
             finite,
             float(loss.value.detach()),
@@ -101,7 +105,7 @@ class Stepper:
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-        """Weights, moments by parameter name, and counters as JSON; whole, on the CPU."""
+        """Weights, moments by parameter name, and counters as JSON; whole, and not copied."""
         weights = {name: parallel.whole(each) for name, each in self.model.state_dict().items()}
         counters = {"updates": self.updates, "scaler": self._scaler.state_dict()}
         return weights, self._moments(), counters

@@ -60,13 +60,16 @@ class Trackers:
         for tracker in self._all:
             try:
                 tracker.log(there)
-            except OSError as error:
+            except Exception as error:  # a third party's may raise anything
                 log.warning("%s: step %s is lost, %s", type(tracker).__name__, row["step"], error)
 
     def close(self) -> None:
-        """Finish every tracker."""
+        """Finish every tracker; what fails in it costs a warning."""
         for tracker in self._all:
-            tracker.close()
+            try:
+                tracker.close()
+            except Exception as error:
+                log.warning("%s: not closed, %s", type(tracker).__name__, error)
 
 
 class JsonLines:
@@ -101,6 +104,7 @@ class TensorBoard:
         for name, value in row.items():
             if name != "step":
                 self._writer.add_scalar(name, value, row["step"])
+        self._writer.flush()  # a resumed run tells again only what its checkpoint had not reached
 
     def close(self) -> None:
         """Write what is in memory."""
@@ -115,22 +119,27 @@ class WeightsAndBiases:
 
     def __init__(self, workdir: Path, project: str, config: TrainConfig) -> None:
         wandb = _need("wandb")
-        self._run = wandb.init(
-            project=project,
-            dir=str(workdir),
-            id=_run_id(workdir / "wandb-id"),
-            resume="allow",
-            config=asdict(config),
-            settings=wandb.Settings(
-                console="off",
-                disable_code=True,
-                disable_git=True,
-                disable_job_creation=True,
-                x_disable_meta=True,
-                x_disable_machine_info=True,
-                x_save_requirements=False,
-            ),
+        settings = wandb.Settings(
+            console="off",
+            disable_code=True,
+            disable_git=True,
+            disable_job_creation=True,
+            x_disable_meta=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
         )
+        try:
+            self._run = wandb.init(
+                project=project,
+                dir=str(workdir),
+                id=_run_id(workdir / "wandb-id"),
+                resume="allow",
+                config=asdict(config),
+                settings=settings,
+            )
+        except wandb.errors.Error as error:
+            told = str(error).splitlines()[0]
+            raise ConfigError(f"wandb: {told}; WANDB_MODE=offline needs no account") from error
 
     def log(self, row: Row) -> None:
         """Steps that the service has already are ignored by it."""

@@ -103,15 +103,20 @@ class Job:
         try:
             sources = Source.from_json(rest.pop("dataset"))
             workdir = Path(rest.pop("workdir"))
-            start = rest.pop("start", None)
+            begin = rest.pop("start", None)
+            start = None if begin is None else Start(Path(begin))
         except (LookupError, TypeError) as error:
             raise ConfigError(f"not an object with dataset and workdir: {error}") from error
+        known = {field.name for field in fields(TrainConfig)}
+        if unknown := sorted(rest.keys() - known):
+            every = sorted(known | run_fields | {"dataset", "workdir", "start"})
+            raise ConfigError(f"unknown fields {unknown}; the fields are {every}")
         return cls(
             TrainConfig.from_dict(rest),
             RunConfig.from_dict({name: record[name] for name in record if name in run_fields}),
             sources,
             workdir,
-            None if start is None else Start(Path(start)),
+            start,
         )
 
 

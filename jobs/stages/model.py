@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, create_model, model_validator
 
 from curation.params import Params
 from curation.verdict import Judge, Reason
@@ -53,7 +53,17 @@ def _mirrored(name: str, base: type[Model], record: Any) -> type[Model]:
     for field in fields(record):
         default = ... if field.default is MISSING else field.default
         columns[field.name] = (hints[field.name], Field(default, description=docs.get(field.name)))
-    return create_model(name, __base__=base, **columns)
+
+    def check(made: Any) -> Any:
+        """What the trainer would refuse, before anything upstream is built."""
+        try:
+            record.from_dict({field.name: getattr(made, field.name) for field in fields(record)})
+        except TrainerError as error:
+            raise ValueError(str(error)) from error
+        return made
+
+    checks: dict[str, Any] = {"as_the_trainer_does": model_validator(mode="after")(check)}
+    return create_model(name, __base__=base, __validators__=checks, **columns)
 
 
 TrainParams = _mirrored("TrainParams", Params, TrainConfig)

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.stages import CATALOGUE
 from tests.disk import small_disk
-from tests.jobs.small import QUICKSTART, ROOT
+from tests.jobs.small import QUICKSTART, RECIPE, ROOT, write_recipe
 
 TEXT_RECIPE = f"""\
 name: text
@@ -187,6 +187,25 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, how):
         again = openwit(*arguments)
         assert again.returncode == 0, again.stderr
         assert "extract" in again.stderr and "reused" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("model: ViT-Ti-8-32px", "model: ViT-Z", "stages.train: model: there is no 'ViT-Z'"),
+        ("steps: 12", "steps: 0", "stages.train: steps: 0 is less than 1"),
+        ("batch_size: 32", "lr: .inf", "stages.train: lr: inf is no finite number"),
+        ("num_threads: 1", "keep_last: 0", "execution.train: keep_last: 0 is less than 2"),
+    ],
+)
+def test_what_the_trainer_would_refuse_is_refused_before_anything_is_built(
+    old, new, told, tmp_path
+):
+    assert old in RECIPE
+    recipe = write_recipe(tmp_path, RECIPE.replace(old, new))
+    done = openwit("plan", recipe, "--store", tmp_path / "store")
+    assert done.returncode == 1
+    assert told in one_line(done) and one_line(done).startswith(f"openwit: {recipe}:2")
 
 
 def test_plan_show_funnel_and_why_agree(built):

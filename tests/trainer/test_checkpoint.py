@@ -126,9 +126,9 @@ def test_milestones_and_the_best_are_kept_too(tmp_path: Path) -> None:
     assert steps(tmp_path) == [15, 30, 40, 45, 50]
 
 
-def test_the_newest_good_one_is_kept_for_a_run_that_must_go_back(tmp_path: Path) -> None:
+def test_the_two_newest_good_ones_are_kept_for_a_run_that_must_go_back(tmp_path: Path) -> None:
     save(tmp_path, 5, 10, at(15, good=False), at(20, good=False), at(25, good=False))
-    assert steps(tmp_path) == [10, 20, 25]
+    assert steps(tmp_path) == [5, 10, 20, 25]
     assert same(checkpoint.newest(tmp_path, good=True), at(10))
     assert same(checkpoint.newest(tmp_path), at(25, good=False))
 
@@ -150,6 +150,31 @@ def test_damage_that_comes_while_a_run_lives_is_seen(tmp_path: Path) -> None:
         flip(tmp_path / "step-00000010" / "moments.safetensors")
         keeper.save(at(15))
     assert steps(tmp_path) == [5, 10, 15]
+
+
+def test_what_a_rewind_discredits_is_removed(tmp_path: Path) -> None:
+    with Keeper(tmp_path, keep_last=5) as keeper:
+        for step in (5, 10, 15, 20):
+            keeper.save(at(step))
+        keeper.discard(10, 20)
+        assert steps(tmp_path) == [5, 20]
+    assert same(checkpoint.newest(tmp_path, before=20), at(5))
+
+
+def test_a_folder_that_cannot_be_removed_costs_no_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rmtree = shutil.rmtree
+
+    def held(path: Path, ignore_errors: bool = False) -> None:
+        if "00000005" in path.name and not ignore_errors:
+            raise OSError(16, "somebody reads it")
+        if "00000005" not in path.name:
+            rmtree(path, ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", held)
+    save(tmp_path, 5, 10, 15, 20)
+    assert steps(tmp_path) == [15, 20]
 
 
 def test_the_best_is_not_a_damaged_one(tmp_path: Path) -> None:
@@ -358,7 +383,9 @@ def test_bytes_are_on_the_disk_before_a_name_points_at_them(
     monkeypatch.setattr(Path, "rename", note_rename)
     save(tmp_path, 5)
     assert sorted(told[:3]) == sorted(FILES[:3])
-    assert told[3:] == ["manifest.json", ".step-00000005.tmp", "-> step-00000005", tmp_path.name]
+    aside = told[4]
+    assert aside.startswith(".step-00000005.") and aside.endswith(".tmp")
+    assert told[3:] == ["manifest.json", aside, "-> step-00000005", tmp_path.name]
 
 
 def test_a_second_keeper_is_refused_by_the_name_of_the_first(tmp_path: Path) -> None:

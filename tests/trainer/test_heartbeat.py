@@ -1,6 +1,7 @@
 """The watchdog: a run whose steps do not end is ended, and the process to blame is named."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,10 +139,61 @@ def test_an_announced_pause_is_no_hang(tmp_path: Path) -> None:
     with Heartbeat(tmp_path, 0, 1, 0.1, hung) as heart:
         heart.beat(1)
         with heart.paused():
-            assert not hung.told.wait(1)
+            assert not hung.told.wait(0.5)
             beat = json.loads((tmp_path / "heartbeat" / "rank-00000.json").read_text())
-            assert beat["state"] == "paused" and beat["count"] > 10
+            assert beat["state"] == "paused" and beat["count"] > 5
         assert hung.told.wait(30)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_pause_without_end_is_a_hang(tmp_path: Path) -> None:
+    hung = Hung()
+    with Heartbeat(tmp_path, 0, 1, 0.1, hung) as heart, heart.paused():
+        assert hung.told.wait(30)
+
+
+@pytest.mark.usefixtures("fast")
+def test_who_waits_for_a_rank_that_is_paused_does_not_hang(tmp_path: Path) -> None:
+    hung = Hung()
+    with Heartbeat(tmp_path, 0, 2, 600) as writer, Heartbeat(tmp_path, 1, 2, 0.1, hung) as waiting:
+        writer.beat(4)
+        waiting.beat(5)
+        with writer.paused():
+            assert not hung.told.wait(1)
+        assert hung.told.wait(30)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_rank_that_was_killed_while_it_was_paused_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "heartbeat").mkdir()
+    left = {"rank": 0, "step": 4, "state": "paused", "count": 9}
+    (tmp_path / "heartbeat" / "rank-00000.json").write_text(json.dumps(left))
+    hung = Hung()
+    with Heartbeat(tmp_path, 1, 2, 0.1, hung) as heart:
+        heart.beat(5)
+        assert hung.told.wait(30)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_step_counts_without_the_pause_inside_it(tmp_path: Path) -> None:
+    heart = Heartbeat(tmp_path, 0, 1, 0.1)
+    heart._ended = time.monotonic() - 2.0
+    with heart.paused():
+        time.sleep(0.5)
+    heart.beat(1)
+    assert heart.limit_s() == pytest.approx(20, abs=3)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_hang_is_ended_though_its_stacks_cannot_be_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hung = Hung()
+    with Heartbeat(tmp_path, 0, 1, 0.1, hung) as heart:
+        shutil.rmtree(tmp_path / "heartbeat")
+        heart.beat(1)
+        assert hung.told.wait(30)
+    assert "no stacks written" in caplog.text
 
 
 @pytest.mark.usefixtures("fast")

@@ -1,5 +1,6 @@
 """Runs that are stopped, killed or damaged go on: the same samples, and the same bits."""
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 import torch
 from folders import coloured_pairs, write_dataset
 from micro import MICRO, config, result_bytes
-from ranks import World, note, noted, rank
+from ranks import World, note, noted, rank, run_world
 
 from trainer import run, step
 from trainer.config import RunConfig, TrainConfig
@@ -22,6 +23,7 @@ from trainer.heartbeat import EXIT_TRY_AGAIN
 from trainer.losses.objectives import Loss
 from trainer.models.config import MODELS
 from trainer.train import train
+from trainer.weights import load_weights
 
 pytestmark = pytest.mark.usefixtures("micro")
 
@@ -35,6 +37,11 @@ def go(made: TrainConfig, dataset: Path, workdir: Path, **options: Any) -> run.T
     return train(made, [Source(dataset)], workdir, settings, grace=grace)
 
 
+def newest_step(workdir: Path) -> int:
+    names = [path.name for path in (workdir / "checkpoints").glob("step-*")]
+    return int(max(names).removeprefix("step-"))
+
+
 @pytest.mark.parametrize("stop_after", [1, 7, 15, 29])
 def test_a_run_stopped_by_grace_goes_on_bit_for_bit(
     squares: Squares, tmp_path: Path, stop_after: int
@@ -42,6 +49,7 @@ def test_a_run_stopped_by_grace_goes_on_bit_for_bit(
     dataset, asked = squares(25), iter(range(1, 31))
     with pytest.raises(Interrupted, match=f"after step {stop_after};"):
         go(config(), dataset, tmp_path / "stopped", grace=lambda: next(asked) == stop_after)
+    assert newest_step(tmp_path / "stopped") == stop_after
     again = go(config(), dataset, tmp_path / "stopped")
     whole = go(config(), dataset, tmp_path / "whole")
     assert result_bytes(tmp_path / "stopped") == result_bytes(tmp_path / "whole")
@@ -184,8 +192,8 @@ def test_sigterm_to_one_process_saves_and_all_exit_75(
     world.processes[-1].terminate()
     assert world.wait() == [EXIT_TRY_AGAIN] * size
     log = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    newest = max(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
-    assert int(newest.removeprefix("step-")) >= len(log)
+    told = json.loads(log[-1])["step"] if log else 0
+    assert told <= newest_step(tmp_path / "run") < told + 10
 
 
 def test_a_damaged_last_checkpoint_costs_steps_but_not_the_result(
@@ -243,6 +251,128 @@ def test_a_run_that_goes_astray_is_rewound_and_ends_with_finite_weights(
     monkeypatch.setattr(step, "contrastive_loss", lambda *a, **o: _nothing(exact(*a, **o)))
     with pytest.raises(Diverged, match="lower lr"):
         go(config(seed=1), dataset, tmp_path / "hopeless", checkpoint_every_steps=5)
+
+
+def _at_steps(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> None:
+    """From now on the loss of these steps (from 0) is not finite, whoever takes them."""
+    exact, call, current = step.contrastive_loss, step.Stepper.__call__, [0]
+
+    def noting(stepper: step.Stepper, number: int, batch: Batch) -> step.Outcome:
+        current[0] = number
+        return call(stepper, number, batch)
+
+    def broken(*arguments: Any, **options: Any) -> Loss:
+        loss = exact(*arguments, **options)
+        return _nothing(loss) if bad(current[0]) else loss
+
+    monkeypatch.setattr(step.Stepper, "__call__", noting)
+    monkeypatch.setattr(step, "contrastive_loss", broken)
+
+
+def test_weights_that_an_update_ruined_are_not_gone_back_to(
+    squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint of step 20 was written before any loss could tell that it is worthless."""
+    call, ruined = step.Stepper.__call__, []
+
+    def ruining(stepper: step.Stepper, number: int, batch: Batch) -> step.Outcome:
+        outcome = call(stepper, number, batch)
+        if number == 19 and not ruined:
+            ruined.append(number)
+            with torch.no_grad():
+                for parameter in stepper.model.parameters():
+                    parameter.fill_(torch.nan)
+        return outcome
+
+    monkeypatch.setattr(step.Stepper, "__call__", ruining)
+    workdir = tmp_path / "run"
+    made = config(steps=40, refused_limit=3)
+    result = go(made, squares(25), workdir, checkpoint_every_steps=5)
+    assert (result.refused_steps, result.rewinds) == (3, 1)
+    weights, _ = load_weights(result.weights)
+    assert all(bool(each.isfinite().all()) for each in weights.state_dict().values())
+
+
+def test_weights_that_are_not_finite_are_no_result(
+    squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = step.Stepper.__call__
+
+    def ruining(stepper: step.Stepper, number: int, batch: Batch) -> step.Outcome:
+        outcome = call(stepper, number, batch)
+        with torch.no_grad():
+            stepper.model.visual.proj[0, 0] = torch.nan
+        return outcome
+
+    monkeypatch.setattr(step.Stepper, "__call__", ruining)
+    with pytest.raises(Diverged, match="step 30: the weights are not finite"):
+        go(config(refused_limit=99), squares(25), tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint_every_s": 0.0}])
+def test_where_a_run_is_stopped_or_saved_does_not_decide_what_it_goes_back_to(
+    squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    _at_steps(monkeypatch, lambda number: number in (14, 15))
+    made, dataset = config(refused_limit=2), squares(25)
+    whole = go(made, dataset, tmp_path / "whole", checkpoint_every_steps=10)
+    options |= {"checkpoint_every_steps": 10}
+    for stop_after in (12, 16):
+        workdir, asked = tmp_path / f"stopped-{stop_after}", iter(range(1, 31))
+        with pytest.raises(Interrupted):
+            grace = lambda asked=asked, after=stop_after: next(asked) == after  # noqa: E731
+            go(made, dataset, workdir, grace=grace, **options)
+        again = go(made, dataset, workdir, **options)
+        assert again.rewinds == whole.rewinds == 1
+        assert result_bytes(workdir) == result_bytes(tmp_path / "whole")
+        assert again.metrics == whole.metrics
+
+
+def rewound(dataset: Path, workdir: Path) -> None:
+    """Rank 1 is late to read what both go back to."""
+    MODELS["micro"] = MICRO
+    read, writes = run.checkpoint.newest, run.checkpoint.Keeper.save
+
+    def late(root: Path, **asked: Any) -> Any:
+        if asked.get("good") and rank() == 1:
+            time.sleep(1)
+        return read(root, **asked)
+
+    def noting(keeper: Any, saved: Any) -> None:
+        note(workdir.parent / "saved", [time.monotonic(), saved.step])
+        writes(keeper, saved)
+
+    run.checkpoint.newest, run.checkpoint.Keeper.save = late, noting  # type: ignore[assignment]
+    with pytest.MonkeyPatch.context() as patch:
+        _at_steps(patch, lambda number: 9 <= number < 14)
+        settings = RunConfig(num_threads=1, checkpoint_every_steps=4)
+        result = train(config(refused_limit=5), [Source(dataset)], workdir, settings)
+    note(workdir.parent / f"rewinds-{rank()}", result.rewinds)
+
+
+def test_nothing_is_saved_before_all_have_read_what_they_go_back_to(
+    squares: Squares, tmp_path: Path
+) -> None:
+    run_world(2, rewound, squares(30), tmp_path / "run")
+    assert noted(tmp_path / "rewinds-0") == noted(tmp_path / "rewinds-1") == [1]
+    moments = {step: moment for moment, step in noted(tmp_path / "saved")}
+    assert moments[14] - moments[12] > 1
+
+
+def test_the_same_command_started_twice_harms_nothing(squares: Squares, tmp_path: Path) -> None:
+    dataset, workdir, told = squares(25), tmp_path / "run", []
+
+    def again(row: Any) -> None:
+        if row.step == 12:
+            with pytest.raises(CheckpointError, match="writes there; end it first") as refused:
+                go(config(), dataset, workdir)
+            told.append(refused.value)
+
+    made = RunConfig(num_threads=1, checkpoint_every_steps=8)
+    train(config(), [Source(dataset)], workdir, made, progress=again)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    assert told and [json.loads(line)["step"] for line in lines] == [*range(4, 30, 4), 30]
 
 
 def _nothing(loss: Loss) -> Loss:

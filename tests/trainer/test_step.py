@@ -110,6 +110,23 @@ def test_recomputed_blocks_make_the_same_update() -> None:
     assert_close(update(made, given, grad_checkpointing=True), update(made, given))
 
 
+def test_a_refused_step_leaves_a_resnets_statistics_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Training never reads them, so that a run would end well with a model that is broken."""
+    monkeypatch.setitem(MODELS, "micro-resnet", resnet())
+    made = settings(model="micro-resnet", patch_dropout=0.0)
+    given = replace(batch(side=32), kept=None)
+    stepper = Stepper(new_clip(made.shape(), 0), made, RunConfig(), ALONE)
+    assert stepper(0, given).finite
+    before = {name: value.clone() for name, value in stepper.model.state_dict().items()}
+    hook = stepper.model.visual.conv1.register_forward_hook(lambda *given: given[2] * torch.inf)
+    assert not stepper(1, given).finite
+    hook.remove()
+    for name, value in stepper.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_a_step_that_is_not_finite_changes_nothing() -> None:
     made, given = settings(), batch()
     stepper = Stepper(new_clip(made.shape(), 0), made, RunConfig(), ALONE)

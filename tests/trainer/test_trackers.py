@@ -79,9 +79,27 @@ def test_a_full_disk_costs_rows_and_not_the_run(
         told._all[0]._file = full  # type: ignore[attr-defined]
         told.log({"step": 3, "loss": 2.0})
         assert "JsonLines: step 3 is lost, [Errno 28]" in caplog.text
-        told._all.clear()
-        with pytest.raises(OSError, match="28"):
-            full.close()
+        told.close()
+        assert "JsonLines: not closed, [Errno 28]" in caplog.text
+
+
+def test_a_tracker_that_breaks_costs_rows_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def log(self, row: Mapping[str, Any]) -> None:
+            raise RuntimeError("broken pipe")
+
+        def close(self) -> None:
+            raise RuntimeError("nobody there")
+
+    told = Trackers(tmp_path, RunConfig(), CONFIG, 0)
+    told._all.insert(0, Broken())
+    told.log({"step": 3, "loss": 2.0})
+    told.close()
+    assert "Broken: step 3 is lost, broken pipe" in caplog.text
+    assert "Broken: not closed, nobody there" in caplog.text
+    assert rows(tmp_path) == [{"step": 3, "loss": 2.0}]
 
 
 def test_tensorboard_shows_each_step_once(tmp_path: Path) -> None:
@@ -89,7 +107,9 @@ def test_tensorboard_shows_each_step_once(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = RunConfig(tensorboard=True)
-    tell(tmp_path, 10, 20, 30, run=run)
+    killed = Trackers(tmp_path, run, CONFIG, 0)  # it never gets to close
+    for step in (10, 20, 30):
+        killed.log({"step": step, "loss": 1 / step, "samples_per_s": 640.0})
     tell(tmp_path, 30, 40, resumed=25, run=run)
     shown = EventAccumulator(str(tmp_path / "tensorboard"))
     shown.Reload()

@@ -1,6 +1,7 @@
 """Whole runs: they learn, they say what they used, and they say what is wrong."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from folders import Pair, coloured_pairs, write_dataset
 from micro import MICRO, config, result_bytes
 
 from trainer.config import RunConfig, TrainConfig
-from trainer.data.loader import Source
+from trainer.data.loader import Loader, Source
 from trainer.errors import CheckpointError, ConfigError, DatasetError
 from trainer.run import TrainResult
 from trainer.start import Start
@@ -169,6 +170,10 @@ def test_a_missing_shard_is_one_line_before_anything_is_computed(
         ({"patch_dropout": 1.0}, "patch_dropout"),
         ({"model": "RN50", "patch_dropout": 0.5}, "ResNet"),
         ({"context_length": 2}, "context_length"),
+        ({"lr": float("nan")}, "lr: nan is no finite number"),
+        ({"grad_clip_norm": float("inf")}, "grad_clip_norm: inf"),
+        ({"beta2": 1.0}, r"beta2: 1\.0 is not in \[0, 1\)"),
+        ({"eps": -1.0}, "eps"),
     ],
 )
 def test_mistakes_in_a_configuration_name_the_field(changes: dict[str, Any], message: str) -> None:
@@ -187,7 +192,13 @@ def test_the_command_says_what_is_wrong_in_one_line(
         ("{}", "run.json: not an object"),
         ('{"dataset": "nowhere", "workdir": "x"}', "['model', 'steps'] are required"),
         (json.dumps(base | {"keep_last": 1}), "keep_last: 1 is less than 2"),
+        (json.dumps(base | {"keep_lst": 3}), "'keep_last', "),
+        (json.dumps(base | {"hang_after_s": 0}), "hang_after_s: 0 is less than 1"),
+        (json.dumps(base | {"start": 5}), "run.json: not an object"),
         (json.dumps(base | {"device": "cuda"}), "torch finds no GPU"),
+        (json.dumps(base | {"device": "banana"}), "device: 'banana' is none of cpu, cuda"),
+        (json.dumps(base | {"device": "meta"}), "device: 'meta' is none of cpu, cuda"),
+        (json.dumps(base | {"workdir": str(order)}), "run.json: File exists"),
         (json.dumps(base | {"start": "nothing"}), "nothing"),
         (json.dumps(base), "nowhere"),
     ):
@@ -195,6 +206,33 @@ def test_the_command_says_what_is_wrong_in_one_line(
         assert main([str(order)]) == 1
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
+
+
+def test_a_dataset_is_verified_after_all_that_can_be_told_at_once(
+    squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Loader, "verify", lambda loader: pytest.fail("verified first"))
+    run = RunConfig(num_threads=1, verify=True, wandb="p")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match="wandb"):
+        train(config(), [Source(squares(25))], tmp_path / "run", run)
+    go(config(), squares(30), tmp_path / "run")  # the folder was let go of
+
+
+def test_a_full_disk_at_the_end_is_told_in_a_line(
+    squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        path.write_bytes(data[:100])
+        raise OSError(28, "No space left on device")
+
+    dataset, workdir = squares(25), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.files.write_durably", full)
+        with pytest.raises(CheckpointError, match=r"safetensors: not written, No space left"):
+            go(config(), dataset, workdir)
+    assert not list(workdir.glob(".*.tmp"))
+    go(config(), dataset, workdir)
 
 
 def test_help_lists_every_field(capsys: pytest.CaptureFixture[str]) -> None:
