@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -76,14 +78,24 @@ def start(arguments: list[str]) -> "subprocess.Popen[str]":
 def kill_tree(process: "subprocess.Popen[str]") -> None:
     """SIGKILL to the driver and everything it started, Ray's own processes included."""
     root = psutil.Process(process.pid)
-    tree = [root, *root.children(recursive=True)]
-    for one in tree:
-        one.suspend()
-    tree = {*tree, *root.children(recursive=True)}
-    for one in tree:
-        one.kill()
+    tree = [root, *_children(root)]
+    _to_each(tree, psutil.Process.suspend)
+    tree = {*tree, *_children(root)}
+    _to_each(tree, psutil.Process.kill)
     psutil.wait_procs(list(tree), timeout=20)
     process.communicate()
+
+
+def _to_each(processes: Iterable[psutil.Process], act: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # some end by themselves meanwhile
+            act(process)
+
+
+def _children(root: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return list(root.children(recursive=True))
+    return []
 
 
 def digests(store: Path) -> dict[str, tuple[str, str]]:

@@ -1,5 +1,6 @@
 """A build submitted with `ray job submit --working-dir .` to a Ray head of its own."""
 
+import json
 import os
 import signal
 import socket
@@ -15,8 +16,17 @@ import pytest
 
 from jobs.quickstart.serve import ReplayServer
 from tests.jobs.small import ROOT, digests, kill_tree, write_recipe
+from tests.trainer.folders import coloured_pairs, write_dataset
 
 TEXT_STAGES = "near-dedup"
+TRAINING = {
+    "model": "ViT-Ti-8-32px",
+    "steps": 20,
+    "batch_size": 16,
+    "warmup_steps": 2,
+    "log_every": 4,
+    "num_threads": 1,
+}
 
 
 def _free_port() -> int:
@@ -89,6 +99,26 @@ def test_a_submitted_job_builds_what_a_local_run_builds(head, tmp_path):
     assert local.returncode == 0, local.stderr
     assert digests(store) == digests(tmp_path / "local")
     assert not [p for p in psutil.process_iter() if str(store) in " ".join(_words(p))]
+
+
+@pytest.mark.chaos
+def test_a_submitted_training_ends_in_the_bits_of_torchrun(head, tmp_path):
+    address, environment = head
+    dataset = write_dataset(tmp_path / "squares", coloured_pairs(64))
+    files = {}
+    for name in ("submitted", "alone"):
+        record = {**TRAINING, "dataset": str(dataset), "workdir": str(tmp_path / name)}
+        files[name] = tmp_path / f"{name}.json"
+        files[name].write_text(json.dumps(record))
+    entry = ["python", "-m", "jobs.train", str(files["submitted"]), "--num-workers", "2"]
+    submitted = _submit(address, environment, entry)
+    assert submitted.returncode == 0, submitted.stdout[-3000:] + submitted.stderr[-3000:]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *launcher, "-m", "trainer.train", str(files["alone"])]
+    alone = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert alone.returncode == 0, alone.stderr[-3000:]
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in files]
+    assert weights[0] == weights[1]
 
 
 def _submit(
