@@ -13,21 +13,22 @@ from torch.backends import cuda, cudnn, mkldnn
 
 from trainer.config import Precision, RunConfig
 
-_PRODUCTS: tuple[Any, ...] = (cuda.matmul, mkldnn.matmul)  # type: ignore[attr-defined]
-_CONVOLUTIONS: tuple[Any, ...] = (cudnn.conv, mkldnn.conv)  # type: ignore[attr-defined]
+_LIBRARIES: tuple[Any, ...] = (cuda.matmul, mkldnn.matmul)  # type: ignore[attr-defined]
 
 
 @contextmanager
 def exact_products() -> Iterator[None]:
     """Products and convolutions of float32 in float32, whatever else may be allowed (TF32)."""
-    libraries = (*_PRODUCTS, *_CONVOLUTIONS)
-    before = [library.fp32_precision for library in libraries]
+    before = [library.fp32_precision for library in _LIBRARIES]
+    convolutions = cudnn.allow_tf32
     try:
-        for library in libraries:
+        for library in _LIBRARIES:
             library.fp32_precision = "ieee"
+        cudnn.allow_tf32 = False
         yield
     finally:
-        for library, precision in zip(libraries, before, strict=True):
+        cudnn.allow_tf32 = convolutions
+        for library, precision in zip(_LIBRARIES, before, strict=True):
             library.fp32_precision = precision
 
 

@@ -86,8 +86,10 @@ class Keeper:
         self._staged: Tensors = {}
         self._seen: dict[Path, _Seen] = {}
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint, discredited: int | None = None) -> None:
         """Take a copy and return; the copy is written while training goes on.
+
+        Checkpoints from the step `discredited` up to this one are removed before.
 
         Waits for the save before it and raises what that one raised. A step that was saved before
         is replaced. The facts must not change any more: they are encoded in the background.
@@ -96,15 +98,7 @@ class Keeper:
         model = self._stage("model", checkpoint.model)
         moments = self._stage("moments", checkpoint.moments)
         copy = Checkpoint(checkpoint.step, model, moments, checkpoint.facts)
-        self._pending = self._thread.submit(self._commit, copy)
-
-    def discard(self, first: int, end: int) -> None:
-        """Remove the checkpoints of steps in [first, end), once all that was saved is on disk."""
-        self.wait()
-        for folder in list(newest_first(self.root)):
-            if first <= step_of(folder) < end:
-                self._seen.pop(folder, None)
-                remove(folder)
+        self._pending = self._thread.submit(self._commit, copy, discredited)
 
     def wait(self) -> None:
         """Until the last save is on the disk; CheckpointError, with the reason, if it failed."""
@@ -144,9 +138,12 @@ class Keeper:
             torch.cuda.synchronize()
         return copies
 
-    def _commit(self, checkpoint: Checkpoint) -> None:
+    def _commit(self, checkpoint: Checkpoint, discredited: int | None) -> None:
         folder = self.root / f"step-{checkpoint.step:08d}"
         state = encode_state(checkpoint.step, checkpoint.facts)
+        if discredited is not None:
+            # First: a run that is killed in between goes back further, to the same rewind.
+            self._discard(discredited, checkpoint.step)
         try:
             write(folder, checkpoint.model, checkpoint.moments, state)
         except (OSError, SafetensorError) as error:
@@ -162,6 +159,18 @@ class Keeper:
         except OSError as error:
             log.warning("%s: older checkpoints stay, %s", self.root, error)
 
+    def _discard(self, first: int, end: int) -> None:
+        for folder in list(newest_first(self.root)):
+            if first <= step_of(folder) < end:
+                try:
+                    self._remove(folder)
+                except OSError as error:
+                    log.warning("%s: it stays, %s", folder, error)
+
+    def _remove(self, folder: Path) -> None:
+        self._seen.pop(folder, None)
+        remove(folder)
+
     def _prune(self) -> None:
         folders = list(newest_first(self.root))
         last = list(islice(filter(self._is_sound, folders), self.keep_last))
@@ -171,8 +180,7 @@ class Keeper:
         for folder in folders[folders.index(last[-1]) :]:
             milestone = self.keep_every is not None and step_of(folder) % self.keep_every == 0
             if folder not in kept and not milestone:
-                self._seen.pop(folder, None)
-                remove(folder)
+                self._remove(folder)
 
     def _newest_good(self, folders: list[Path]) -> list[Path]:
         good = (folder for folder in folders if self._look(folder).good)

@@ -58,7 +58,7 @@ def read(
     CLIP.
     """
     if source.is_dir():
-        return _read_hugging_face(source, activation)
+        return _read_hugging_face(source, activation, vision_heads)
     _refuse_pickle(source)
     try:
         with safe_open(source, framework="pt") as file:
@@ -68,7 +68,7 @@ def read(
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{source}: not a safetensors file: {error}") from error
     if recorded:
-        return _read_ours(source, activation)
+        return _read_ours(source, activation, vision_heads)
     return _read_plain(source, activation, vision_heads)
 
 
@@ -153,9 +153,10 @@ def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def _read_ours(source: Path, activation: Activation | None) -> Weights:
+def _read_ours(source: Path, activation: Activation | None, vision_heads: int | None) -> Weights:
     state, config, record = read_weights(source)
-    _same(source, activation, config.activation)
+    _same(source, "activation", activation, config.activation)
+    _same(source, "vision-heads", vision_heads, config.vision_heads)
     derived = ("model", "tensors_sha256", "weights_sha256")
     return Weights(state, config, {key: record[key] for key in record.keys() - derived})
 
@@ -175,7 +176,7 @@ def _read_plain(source: Path, activation: Activation | None, vision_heads: int |
     return Weights(state, config, _facts(config, data))
 
 
-def _read_hugging_face(folder: Path, activation: Activation | None) -> Weights:
+def _read_hugging_face(folder: Path, activation: Activation | None, heads: int | None) -> Weights:
     tensors, pickle = folder / "model.safetensors", folder / "pytorch_model.bin"
     if pickle.exists() and not tensors.exists():
         _refuse_pickle(pickle)
@@ -192,7 +193,8 @@ def _read_hugging_face(folder: Path, activation: Activation | None) -> Weights:
         config = infer_config(
             state, activation=told, vision_heads=vision_heads, text_heads=text_heads
         )
-    _same(folder, activation, told)
+    _same(folder, "activation", activation, told)
+    _same(folder, "vision-heads", heads, vision_heads)
     return Weights(state, config, _facts(config, data))
 
 
@@ -220,11 +222,9 @@ def _refuse_pickle(path: Path) -> None:
         )
 
 
-def _same(source: Path, given: Activation | None, recorded: Activation) -> None:
+def _same(source: Path, what: str, given: str | int | None, recorded: str | int) -> None:
     if given not in (None, recorded):
-        raise ConfigError(
-            f"{source}: is recorded with {recorded}, not {given}; leave --activation out"
-        )
+        raise ConfigError(f"{source}: is recorded with {recorded}, not {given}; leave --{what} out")
 
 
 def _whole(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -27,12 +27,14 @@ class Guard:
         self.rewinds = 0
         self.refused_in_a_row = 0
         self.spikes_in_a_row = 0
+        self.bad_in_a_row = 0
+        """Steps of either kind since the last healthy one."""
         self._recent: deque[float] = deque(maxlen=WINDOW)
 
     @property
     def healthy(self) -> bool:
         """Nothing wrong with the latest step: a checkpoint of it may be rewound to."""
-        return not self.refused_in_a_row and not self.spikes_in_a_row
+        return not self.bad_in_a_row
 
     @property
     def lost(self) -> bool:
@@ -42,6 +44,7 @@ class Guard:
 
     def note(self, loss: float, finite: bool) -> None:
         """Take in a step: its loss, and whether loss and gradient were finite."""
+        self.bad_in_a_row += 1
         if not finite:
             self.refused += 1
             self.refused_in_a_row += 1
@@ -50,7 +53,7 @@ class Guard:
         if self._is_spike(loss):
             self.spikes_in_a_row += 1
             return
-        self.spikes_in_a_row = 0
+        self.spikes_in_a_row = self.bad_in_a_row = 0
         self._recent.append(loss)
 
     def rewound(self, state: dict[str, Any]) -> None:
@@ -66,6 +69,7 @@ class Guard:
             "rewinds": self.rewinds,
             "refused_in_a_row": self.refused_in_a_row,
             "spikes_in_a_row": self.spikes_in_a_row,
+            "bad_in_a_row": self.bad_in_a_row,
             "recent": list(self._recent),
         }
 
@@ -74,6 +78,7 @@ class Guard:
         self.refused, self.rewinds = state["refused"], state["rewinds"]
         self.refused_in_a_row = state["refused_in_a_row"]
         self.spikes_in_a_row = state["spikes_in_a_row"]
+        self.bad_in_a_row = state.get("bad_in_a_row", 0)
         self._recent = deque(state["recent"], maxlen=WINDOW)
 
     def _is_spike(self, loss: float) -> bool:

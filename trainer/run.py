@@ -88,7 +88,6 @@ class Run:
             index_folder=workdir / "index",
         )
         self.step = 0
-        self._discredited: int | None = None
         self.bad: set[str] = set()
         self.bad_draws = 0
         self.rows: list[Metrics] = []
@@ -118,8 +117,6 @@ class Run:
         if self._first:
             root = self.workdir / "checkpoints"
             self._keeper = checkpoint.Keeper(root, run.keep_last, run.keep_every, run.keep_best)
-            if self._discredited is not None:  # in case a kill came before they were gone
-                self._keeper.discard(self._discredited, self.step)
             self._trackers = Trackers(self.workdir, run, self.config, self.step)
         if run.verify:
             self.loader.verify()
@@ -155,7 +152,7 @@ class Run:
         """Hand a checkpoint of this moment to the writer; all processes must come along.
 
         Only a `regular` one may be rewound to: when a run is stopped must not decide its weights.
-        After a rewind those from the step `discredited` on are removed once this one is there.
+        After a rewind those from the step `discredited` on are removed.
         """
         model, moments, counters = self.stepper.state()
         self._saved_at = time.monotonic()
@@ -166,7 +163,6 @@ class Run:
             "counters": counters,
             "guard": self.guard.state(),
             "good": self.guard.healthy and regular,
-            "discredited": discredited,
             "score": self.rows[-1].loss if self.rows else None,
             "samples_seen": self.step * self.config.batch_size,
             "bad": sorted(self.bad),
@@ -175,9 +171,8 @@ class Run:
             "made_by": _made_by(self.world),
         }
         with self.pausing():  # a slow disk is no hang
-            self._keeper.save(checkpoint.Checkpoint(self.step, model, moments, facts))
-            if discredited is not None:
-                self._keeper.discard(discredited, self.step)
+            saved = checkpoint.Checkpoint(self.step, model, moments, facts)
+            self._keeper.save(saved, discredited)
 
     def finish(self) -> TrainResult:
         """Write the model; the run is complete. Raises Diverged if its weights are not finite."""
@@ -242,8 +237,7 @@ class Run:
         began. Returns the first step whose checkpoint is discredited.
         """
         guard = self.guard
-        bad = guard.refused_in_a_row or guard.spikes_in_a_row
-        what = f"step {self.step}: {bad} steps in a row"
+        what = f"step {self.step}: {guard.refused_in_a_row or guard.spikes_in_a_row} steps in a row"
         what += " were not finite" if guard.refused_in_a_row else " were loss spikes"
         if guard.rewinds >= self.config.rewind_limit:
             raise Diverged(
@@ -252,13 +246,16 @@ class Run:
         if self._keeper is not None:
             self._keeper.wait()
         self.world.sum([0])  # nobody reads before the first process has written
-        root, first = self.workdir / "checkpoints", self.step - bad
+        root, first = self.workdir / "checkpoints", self.step - guard.bad_in_a_row
         saved = checkpoint.newest(root, good=True, before=first)
         if saved is None:
             saved = checkpoint.newest(root, good=True)
         self.world.sum([0])  # nor writes before all have read
         if saved is None:
-            raise Diverged(f"{what}, before any checkpoint; lower lr or lengthen warmup_steps")
+            raise Diverged(
+                f"{what}, before any checkpoint that can be gone back to; lower lr, lengthen "
+                "warmup_steps, or lower checkpoint_every_steps"
+            )
         log.warning("%s; going on with the weights of step %d", what, saved.step)
         self.stepper.restore(saved.model, saved.moments, saved.facts["counters"])
         guard.rewound(saved.facts["guard"])
@@ -281,7 +278,7 @@ class Run:
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         facts = saved.facts
-        self.step, self._discredited = saved.step, facts.get("discredited")
+        self.step = saved.step
         self.stepper.restore(saved.model, saved.moments, facts["counters"])
         self.guard.restore(facts["guard"])
         self.bad, self.bad_draws = set(facts["bad"]), facts["bad_draws"]

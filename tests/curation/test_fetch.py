@@ -127,13 +127,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def get_drip(self, rest):
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n\xff\xd8\xff")
-        for _ in range(40):
+        for _ in range(600):
             self.wfile.write(b"\0")
             time.sleep(0.1)
 
     def get_drip_header(self, rest):
         self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        for _ in range(40):
+        for _ in range(600):
             self.wfile.write(b"a")
             time.sleep(0.1)
 
@@ -186,7 +186,7 @@ def network(server, **settings):
 
 
 def get(server, *urls, **params):
-    params = {"timeout_s": 1, "retries": 0} | params
+    params = {"timeout_s": 60, "retries": 0} | params
     return fetch(pairs(list(urls)), FetchParams(**params), network(server), 3)
 
 
@@ -233,7 +233,7 @@ REASONS = [
     (f"{A}/endless", "too_large", None),
     (f"{A}/drip", "timeout", None),
     (f"{A}/drip_header", "timeout", None),
-    (f"{A}/late/3", "timeout", None),
+    (f"{A}/late/60", "timeout", None),
     (f"{A}/garbage", "bad_answer", None),
     (f"{A}/flood", "bad_answer", None),
     (f"{A}/hangup", "connect_failed", None),
@@ -261,7 +261,7 @@ REASONS = [
 
 @pytest.mark.parametrize(("url", "reason", "value"), REASONS)
 def test_the_verdict(server, url, reason, value):
-    found = verdict(server, url, max_bytes=1_000_000)
+    found = verdict(server, url, max_bytes=1_000_000, timeout_s=0.5 if reason == "timeout" else 60)
     if reason is None:
         assert found is None
     else:
@@ -324,8 +324,8 @@ def test_redirects_are_bounded(server, path, asked):
 
 def test_a_slow_server_is_left_at_the_deadline(server):
     start = time.monotonic()
-    get(server, f"{A}/drip", f"{A}/drip_header", f"{A}/late/3", timeout_s=0.5)
-    assert time.monotonic() - start < 1.5
+    get(server, f"{A}/drip", f"{A}/drip_header", f"{A}/late/60", timeout_s=0.5)
+    assert time.monotonic() - start < 30
 
 
 def test_garbage_in_mid_body_ends_at_the_deadline_at_the_latest(server):
@@ -333,14 +333,14 @@ def test_garbage_in_mid_body_ends_at_the_deadline_at_the_latest(server):
     start = time.monotonic()
     found = verdict(server, f"{A}/chunked_late", timeout_s=0.5)
     assert found["reason"] in ("truncated_body", "bad_answer", "timeout")
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 30
 
 
 def test_waiting_for_a_slot_costs_a_row_nothing(server):
-    urls = [f"{A}/late/0.2?{n}" for n in range(5)]
+    urls = [f"{A}/late/0.2?{n}" for n in range(16)]
     one_by_one = Network(f"127.0.0.1:{server.server_port}", per_host=1)
-    table = fetch(pairs(urls), FetchParams(timeout_s=0.5, retries=0), one_by_one, 0).table
-    assert table["verdict"].null_count == 5
+    table = fetch(pairs(urls), FetchParams(timeout_s=3, retries=0), one_by_one, 0).table
+    assert table["verdict"].null_count == 16
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -481,16 +481,18 @@ def test_the_pool_does_not_depend_on_the_order_of_completion(server):
 
 
 def test_no_more_requests_to_one_host_than_allowed(server):
-    lock, now, most = threading.Lock(), {}, {}
+    met, now, most = threading.Condition(), {}, {}
     kept = Handler.get_ok
 
     def counted(self, rest):
         host = self.headers["Host"]
-        with lock:
+        with met:
             now[host] = now.get(host, 0) + 1
             most[host] = max(most.get(host, 0), now[host])
+            met.notify_all()
+            met.wait_for(lambda: most[host] >= 3, timeout=20)
         time.sleep(0.03)
-        with lock:
+        with met:
             now[host] -= 1
         kept(self, rest)
 
@@ -518,7 +520,14 @@ def test_without_a_replay_nothing_of_ours_is_reached_by_any_spelling(server):
     urls = forbidden_urls(server.server_port)
     table = fetch(pairs(urls), FetchParams(retries=0, timeout_s=5), Network(), 0).table
     reasons = {row["reason"] for row in table["verdict"].to_pylist()}
-    assert reasons <= {"address_refused", "port_refused", "unknown_host", "dns_failed", "bad_url"}
+    assert reasons <= {
+        "address_refused",
+        "port_refused",
+        "unknown_host",
+        "dns_failed",
+        "bad_url",
+        "timeout",
+    }
     assert server.asked == []
     assert [address for address in connects if address[1] in (80, server.server_port)] == []
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,8 +39,17 @@ def openwit(*arguments: object, cwd: Path = ROOT) -> "subprocess.CompletedProces
         text=True,
         check=False,
         cwd=cwd,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "RAY_ADDRESS": ""},
+        env={
+            **_of_the_machine(),
+            "PYTHONPATH": str(ROOT),
+            "PATH": "/usr/bin:/bin",
+            "RAY_ADDRESS": "",
+        },
     )
+
+
+def _of_the_machine() -> dict[str, str]:
+    return {name: os.environ[name] for name in os.environ if name.startswith(("RAY_", "OMP_"))}
 
 
 def one_line(done: "subprocess.CompletedProcess[str]") -> str:

@@ -107,10 +107,11 @@ def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path, web, unbroken, how):
     arguments = command(recipe, tmp_path / "store", web, how)
     process = start(arguments)
     while not list(tmp_path.glob("store/*/*/done/*.json")):
+        assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its processes
     _, errors = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "openwit: stopped; everything committed stays" in errors and "Traceback" not in errors
     again = start(arguments)
     _, errors = again.communicate()

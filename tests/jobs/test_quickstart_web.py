@@ -46,7 +46,7 @@ def server() -> Iterator[ReplayServer]:
 
 def ask(server: ReplayServer, url: str, method: str = "GET") -> http.client.HTTPResponse:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(server.address, timeout=10)
+    connection = http.client.HTTPConnection(server.address, timeout=120)
     target = parts.path + ("?" + parts.query if parts.query else "")
     headers = {"Host": parts.netloc, "X-Forwarded-Proto": parts.scheme}
     connection.request(method, target, headers=headers)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from jobs.quickstart.serve import ReplayServer
 from tests.jobs.small import ROOT, digests, kill_tree, write_recipe
 from tests.trainer.folders import coloured_pairs, write_dataset
+from tests.trainer.ranks import free_port
 
 TEXT_STAGES = "near-dedup"
 TRAINING = {
@@ -27,12 +27,6 @@ TRAINING = {
     "log_every": 4,
     "num_threads": 1,
 }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -50,10 +44,11 @@ def head(tmp_path_factory):
     subprocess.run(
         ["ray", "get-auth-token", "--generate"], env=environment, check=True, capture_output=True
     )
-    port = _free_port()
-    arguments = ["ray", "start", "--head", "--block", "--num-cpus=2", f"--port={_free_port()}"]
+    port = free_port()
+    arguments = ["ray", "start", "--head", "--block", "--num-cpus=2", f"--port={free_port()}"]
     arguments += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
-    arguments += [f"--dashboard-port={port}", "--disable-usage-stats"]
+    arguments += [f"--dashboard-port={port}", f"--ray-client-server-port={free_port()}"]
+    arguments += ["--disable-usage-stats"]
     process = subprocess.Popen(
         arguments,
         env=environment,
@@ -63,18 +58,21 @@ def head(tmp_path_factory):
         start_new_session=True,
     )
     address = f"http://127.0.0.1:{port}"
-    _wait_for(address)
-    yield address, environment
-    process.send_signal(signal.SIGTERM)
     try:
-        process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        kill_tree(process)
+        _wait_for(process, address)
+        yield address, environment
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            kill_tree(process)
 
 
-def _wait_for(address: str, seconds: float = 60) -> None:
+def _wait_for(process: "subprocess.Popen[str]", address: str, seconds: float = 300) -> None:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
+        assert process.poll() is None, "the head has ended"
         try:
             urllib.request.urlopen(f"{address}/api/version", timeout=2)
             return
@@ -122,9 +120,9 @@ def test_a_submitted_training_ends_in_the_bits_of_torchrun(head, tmp_path):
 
 
 def _submit(
-    address: str, environment: dict[str, str], entry: list[str], seconds: float = 120
+    address: str, environment: dict[str, str], entry: list[str], seconds: float = 600
 ) -> "subprocess.CompletedProcess[str]":
-    """`ray job submit`, again while the young head has no agent that could start a job."""
+    """`ray job submit`, again while the young head cannot take a job yet."""
     ends = time.monotonic() + seconds
     while True:
         done = subprocess.run(
@@ -135,8 +133,9 @@ def _submit(
             text=True,
             check=False,
         )
-        if "No available agent" not in done.stdout + done.stderr or time.monotonic() > ends:
+        if "submitted successfully" in done.stdout + done.stderr or time.monotonic() > ends:
             return done
+        time.sleep(1)
 
 
 def _words(process: psutil.Process) -> list[str]:

@@ -494,12 +494,17 @@ def test_a_browser_shows_it_light_and_dark(built, tmp_path, scheme, dark):
     (tmp_path / "report.html").write_text(built.made.html)
     command = [
         *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *(
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ),
         *(f"--user-data-dir={tmp_path / 'profile'}", "--hide-scrollbars", "--window-size=900,1200"),
         *(f"--blink-settings=preferredColorScheme={scheme}", f"--screenshot={tmp_path / 'p.png'}"),
         (tmp_path / "report.html").as_uri(),
     ]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
     pixels = np.asarray(Image.open(tmp_path / "p.png").convert("RGB")).astype(int)
     ground = pixels[2, 2]
     assert (ground.mean() < 60) if dark else (ground.mean() > 240)

@@ -36,10 +36,10 @@ def _die_once(task: Task) -> Output:
 
 
 def _hang_once(task: Task) -> Output:
-    """Hangs for a minute the first time that partition 3 is tried."""
+    """Hangs for an hour the first time that partition 3 is tried."""
     assert isinstance(task.upstream, Dataset)
     if task.index == 3 and task.upstream.store.create("hung", b""):
-        time.sleep(60)
+        time.sleep(3600)
         task.upstream.store.create("waited for", b"")
     return Output(task.table)
 

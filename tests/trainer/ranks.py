@@ -3,9 +3,11 @@
 import json
 import multiprocessing
 import os
+import random
 import socket
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ CONTEXT.set_forkserver_preload(["trainer.train", "torch.distributed"])
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Below those that the kernel gives to connections, so that nobody is given it meanwhile."""
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 50):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 class World:
@@ -32,7 +36,7 @@ class World:
             process.start()
             self.processes.append(process)
 
-    def wait(self, timeout: float = 120) -> list[int | None]:
+    def wait(self, timeout: float = 900) -> list[int | None]:
         """The exit codes, once all have ended."""
         for process in self.processes:
             process.join(timeout)

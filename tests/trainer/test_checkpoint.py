@@ -152,13 +152,15 @@ def test_damage_that_comes_while_a_run_lives_is_seen(tmp_path: Path) -> None:
     assert steps(tmp_path) == [5, 10, 15]
 
 
-def test_what_a_rewind_discredits_is_removed(tmp_path: Path) -> None:
-    with Keeper(tmp_path, keep_last=5) as keeper:
-        for step in (5, 10, 15, 20):
+def test_what_a_rewind_discredits_is_removed_and_does_not_count(tmp_path: Path) -> None:
+    """Were 20 pruned around before it is gone, 10 would go, and the new one would be alone."""
+    with Keeper(tmp_path) as keeper:
+        for step in (10, 20):
             keeper.save(at(step))
-        keeper.discard(10, 20)
-        assert steps(tmp_path) == [5, 20]
-    assert same(checkpoint.newest(tmp_path, before=20), at(5))
+        keeper.save(at(23, good=False))
+        keeper.save(at(24), discredited=20)
+    assert steps(tmp_path) == [10, 24]
+    assert same(checkpoint.newest(tmp_path, before=24), at(10))
 
 
 def test_a_folder_that_cannot_be_removed_costs_no_save(
@@ -321,12 +323,14 @@ def kill_savers(root: Path, times: int, nursery: subprocess.Popen[str]) -> None:
     save(root.with_name("timed"), *(at(step, side=400) for step in (1, 2, 3)))
     three_saves_s = time.monotonic() - began
     root.mkdir()
-    promised = midway = 0
-    for trial in range(times):
+    promised = midway = trial = 0
+    # More than asked for where the disk is slower than when it was timed.
+    while trial < times or (trial < 10 * times and not (promised and midway > trial / 10)):
         nursery.stdin.write(f"{root}\n")
         nursery.stdin.flush()
         child = int(nursery.stdout.readline())
-        time.sleep(random.Random(trial).uniform(0, three_saves_s))
+        patience_s = three_saves_s * (1 + trial // times)
+        time.sleep(random.Random(trial).uniform(0, patience_s))
         os.kill(child, signal.SIGKILL)
         assert nursery.stdout.readline() == "gone\n"
         reported = (root / "reported").read_text() if (root / "reported").exists() else ""
@@ -337,7 +341,8 @@ def kill_savers(root: Path, times: int, nursery: subprocess.Popen[str]) -> None:
             assert promised == 0, f"trial {trial}: nothing is left of step {promised}"
         else:
             assert found.step >= promised and same(found, at(found.step, side=400))
-    assert promised and midway > times / 10, "too few kills met a save"
+        trial += 1
+    assert promised and midway > trial / 10, "too few kills met a save"
 
 
 def test_a_saver_killed_at_any_moment_leaves_a_sound_checkpoint(

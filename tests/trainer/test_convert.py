@@ -174,6 +174,14 @@ def test_wrappers_of_a_training_checkpoint_are_taken_off(prefix: str, tmp_path: 
     assert_same_bits(read(tmp_path / "theirs.safetensors", activation="quick_gelu").state, state)
 
 
+def test_heads_that_contradict_the_record_are_refused(tmp_path: Path) -> None:
+    ours = saved(tmp_path, SMALL_VIT)
+    convert(ours, tmp_path / "hf", "hf")
+    for source in (ours, tmp_path / "hf"):
+        with pytest.raises(ConfigError, match=r"not 7; leave --vision-heads out"):
+            read(source, vision_heads=7)
+
+
 def test_a_temperature_with_a_dimension_is_read(tmp_path: Path) -> None:
     ours = saved(tmp_path, SMALL_VIT)
     convert(ours, tmp_path / "hf", "hf")

@@ -396,6 +396,7 @@ def test_a_tar_that_is_cut_or_damaged_anywhere_is_refused_by_name(tmp_path: Path
         "a header's bit": _flipped(data, headers[4] + 3),
         "zeros for a header": data[: headers[4]] + bytes(512) + data[headers[4] + 512 :],
         "two tars": data + data,
+        "two tars far apart": data + bytes(3 << 20) + data,
     }
     for index, (how, bytes_) in enumerate(damaged.items()):
         tar.write_bytes(bytes_)

@@ -138,7 +138,7 @@ def test_an_image_that_does_not_decode_is_not_among_the_top_five_of_five() -> No
 
 
 @pytest.mark.parametrize("where", ["visual.proj", "text_projection"])
-@pytest.mark.parametrize("classes", [1, 6])
+@pytest.mark.parametrize("classes", [1, 4, 6])
 def test_a_model_that_is_not_finite_scores_nothing(
     tmp_path: Path, where: str, classes: int
 ) -> None:
@@ -288,7 +288,7 @@ def test_sets_that_are_not_sound_are_refused_with_the_place(tmp_path: Path) -> N
         list(read_set(folder).samples())
     for name, text, told in (
         ("classnames.txt", "cat\n\ndog\n", "line 2 is empty"),
-        ("classnames.txt", "\n", "is empty"),
+        ("classnames.txt", "\n", "this file is empty"),
         ("test/nshards.txt", "two\n", "'two' is no number"),
     ):
         before = (folder / name).read_text()

@@ -91,3 +91,18 @@ def test_a_rewind_counts_and_keeps_what_was_refused() -> None:
         guard.note(math.nan, False)
     guard.rewound(before)
     assert (guard.refused, guard.rewinds, guard.healthy) == (2, 1, True)
+
+
+def test_steps_of_either_kind_count_until_a_healthy_one() -> None:
+    guard = Guard(config(refused_limit=99, spike_limit=99))
+    for _ in range(40):
+        guard.note(1.0, finite=True)
+    assert guard.bad_in_a_row == 0 and guard.healthy
+    for loss, finite in ((50.0, True), (float("nan"), False), (float("nan"), False), (50.0, True)):
+        guard.note(loss, finite)
+    assert (guard.bad_in_a_row, guard.spikes_in_a_row, guard.refused_in_a_row) == (4, 2, 0)
+    again = Guard(guard.config)
+    again.restore(guard.state())
+    assert again.bad_in_a_row == 4 and not again.healthy
+    guard.note(1.0, finite=True)
+    assert guard.bad_in_a_row == 0 and guard.healthy

@@ -142,12 +142,35 @@ def test_a_jpeg_of_endless_scans_is_a_bad_image(
 ) -> None:
     if not with_it:
         monkeypatch.setattr(images, "simplejpeg", None)
+    monkeypatch.setattr(images, "MAX_SCANNED", 1_000_000 * 200)
     data = encoded(Image.new("L", (1000, 1000)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
-    endless = data[:last] + data[last:-2] * 1200 + data[-2:]
+    endless = data[:last] + data[last:-2] * 300 + data[-2:]
     images.decode(data)
     with pytest.raises(images.BadImage, match="scans"):
         images.decode(endless)
+
+
+def test_what_lies_behind_or_inside_a_jpeg_is_no_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_SCANNED", 300 * 200 * 12)
+    noise = b"\xff\xda\x00\x02" * 5_000
+    for progressive in (False, True):
+        for subsampling in (0, 2):
+            data = encoded(
+                picture(300, 200),
+                "JPEG",
+                progressive=progressive,
+                subsampling=subsampling,
+                restart_marker_blocks=0 if progressive else 4,
+                comment=noise[:60_000],
+            )
+            assert images._scans(data) == (10 if progressive else 1)
+            assert crop_of(data + noise, (0.5, 0.5, 0.5)).shape == (32, 32, 3)
+
+
+def test_whole_numbers_of_thirty_two_bits_are_not_shifted() -> None:
+    data = encoded(Image.fromarray(np.full((8, 8), 200, np.int32)), "TIFF")
+    assert np.asarray(images.decode(data)).tolist() == [[[200] * 3] * 8] * 8
 
 
 def test_a_truncated_jpeg_is_a_bad_image() -> None:

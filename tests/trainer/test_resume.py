@@ -74,8 +74,15 @@ def noted_run(dataset: Path, workdir: Path, notes: Path, options: dict[str, Any]
     Noting.folder = notes
     run.Loader = Noting  # type: ignore[misc]
     made = config(steps=STEPS, batch_size=8, log_every=1)
-    settings = RunConfig(num_threads=1, checkpoint_every_steps=3, **options)
-    train(made, [Source(dataset)], workdir, settings, progress=lambda row: _loss(notes, row))
+    rest = {name: value for name, value in options.items() if name != "held"}
+    settings = RunConfig(num_threads=1, checkpoint_every_steps=3, **rest)
+
+    def told(row: Any) -> None:
+        _loss(notes, row)
+        if options.get("held") and row.step == STEPS - 1:
+            time.sleep(3600)  # the kill comes first, however late it is
+
+    train(made, [Source(dataset)], workdir, settings, progress=told)
 
 
 def _loss(notes: Path, row: Any) -> None:
@@ -113,13 +120,15 @@ class Trial:
 
     def kill_at(self, name: str, part: str, size: int, at: int) -> None:
         """Start, and SIGKILL all ranks once step `at` has been reported."""
-        world = self.start(name, part, size)
+        world = self.start(name, part, size, held=True)
         notes = self.folder / name / part / "losses"
-        deadline = time.monotonic() + 60
-        while not (notes.exists() and notes.read_text().count("\n") >= at):
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        world.kill()
+        deadline = time.monotonic() + 600
+        try:
+            while not (notes.exists() and notes.read_text().count("\n") >= at):
+                assert time.monotonic() < deadline, f"step {at} did not come"
+                time.sleep(0.002)
+        finally:
+            world.kill()
 
     def notes(self, name: str) -> tuple[dict[int, list[Any]], dict[int, tuple[float, float]]]:
         """Samples and losses of all parts of a run, later parts over earlier ones."""
@@ -185,12 +194,15 @@ def test_sigterm_to_one_process_saves_and_all_exit_75(
     squares: Squares, tmp_path: Path, size: int
 ) -> None:
     world = World(size, endless, squares(30), tmp_path / "run")
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "run").glob("checkpoints/step-*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    world.processes[-1].terminate()
-    assert world.wait() == [EXIT_TRY_AGAIN] * size
+    deadline = time.monotonic() + 600
+    try:
+        while not list((tmp_path / "run").glob("checkpoints/step-*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        world.processes[-1].terminate()
+        assert world.wait() == [EXIT_TRY_AGAIN] * size
+    finally:
+        world.kill()
     log = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     told = json.loads(log[-1])["step"] if log else 0
     assert told <= newest_step(tmp_path / "run") < told + 10
@@ -339,9 +351,9 @@ def rewound(dataset: Path, workdir: Path) -> None:
             time.sleep(1)
         return read(root, **asked)
 
-    def noting(keeper: Any, saved: Any) -> None:
+    def noting(keeper: Any, saved: Any, *rest: Any) -> None:
         note(workdir.parent / "saved", [time.monotonic(), saved.step])
-        writes(keeper, saved)
+        writes(keeper, saved, *rest)
 
     run.checkpoint.newest, run.checkpoint.Keeper.save = late, noting  # type: ignore[assignment]
     with pytest.MonkeyPatch.context() as patch:

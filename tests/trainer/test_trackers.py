@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,7 @@ def test_weights_and_biases_is_told_rows_and_configuration_and_nothing_else(
     monkeypatch.setattr(sys, "argv", ["train", "--password=do-not-tell-me"])
     tell(tmp_path, 10, 20, run=RunConfig(wandb="a-project"))
     first = (tmp_path / "wandb-id").read_text()
+    time.sleep(1.1)  # folders are named by the second
     tell(tmp_path, 30, resumed=20, run=RunConfig(wandb="a-project"))
     assert (tmp_path / "wandb-id").read_text() == first
     files = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file()]

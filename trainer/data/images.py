@@ -28,6 +28,7 @@ MAX_PIXELS = 1 << 26
 MAX_SCANNED = 1 << 30
 """Width times height times scans of a JPEG: each scan costs a pass over all pixels."""
 DCT_SCALES = (8, 4, 2, 1)
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -126,14 +127,25 @@ def _check_work(width: int, height: int, scans: int = 1) -> None:
 
 
 def _scans(data: bytes | memoryview) -> int:
-    return bytes(data).count(b"\xff\xda")
+    """Scans of a JPEG, up to the end of the picture: what lies behind it or in a segment is not."""
+    data, at, scans = bytes(data), 2, 0
+    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
+        kind = data[at + 1]
+        if kind == END_OF_IMAGE:
+            break
+        scans += kind == START_OF_SCAN
+        if kind in (0x00, 0x01, 0xFF) or 0xD0 <= kind <= 0xD8:  # markers that stand alone
+            at += 1 if kind == 0xFF else 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return scans
 
 
 def _eight_bits(image: Image.Image) -> Pixels:
     """RGB, uint8 (H, W, 3)."""
     if image.mode == "F":
         raise BadImage("floating-point pixels have no known white")
-    if not image.mode.startswith("I"):
+    if not image.mode.startswith("I;16"):
         return np.asarray(_on_white(image))
     grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)

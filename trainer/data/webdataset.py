@@ -45,7 +45,6 @@ INDEX = pa.schema(
     ]
 )
 FEW = 8
-MAX_PADDING = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -132,9 +131,13 @@ def _check_end(tar: tarfile.TarFile) -> None:
     """tarfile takes a damaged or missing header for the end: only zeros may follow the last one."""
     assert tar.fileobj is not None
     tar.fileobj.seek(tar.offset)
-    rest = tar.fileobj.read(MAX_PADDING)
-    if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
-        raise tarfile.ReadError(f"neither a header nor the end of a tar at byte {tar.offset}")
+    size = 0
+    while block := tar.fileobj.read(tarfile.RECORDSIZE):
+        size += len(block)
+        if block.strip(b"\0"):
+            raise tarfile.ReadError(f"something lies behind its end at byte {tar.offset}")
+    if size < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"it has no end mark at byte {tar.offset}")
 
 
 def _rows(path: Path, tar: tarfile.TarFile) -> Iterator[dict[str, object] | None]:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 BLOCK = 1024
 TOPS = (1, 5, 10)
+LAST = np.iinfo(np.int32).max
+"""The rank of what is never found, however few there are."""
 
 Owners = npt.NDArray[np.int64]
 
@@ -64,7 +66,7 @@ def outcomes(
     labels = np.concatenate([np.arange(len(keys)), owners])
     ranks = torch.cat([text_rank, image_rank]).numpy()
     sound = np.concatenate([sound, sound[owners]])
-    ranks = np.where(sound, ranks, np.iinfo(np.int32).max)
+    ranks = np.where(sound, ranks, LAST)
     margins = torch.cat([text_margin, image_margin]).double().numpy()
     return pa.table(
         {
@@ -94,12 +96,12 @@ def hits(table: pa.Table) -> dict[str, tuple[int, int]]:
 def _against(scores: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """Rank and margin of each row's best own column against the columns that are not its own.
 
-    What is not finite loses: NaN is less than nothing, so that all others count as before it.
+    What is not finite is never found.
     """
     if not scores.shape[1]:
         return torch.zeros(len(scores), dtype=torch.int64), torch.full((len(scores),), torch.nan)
     best_own = scores.masked_fill(~own, -torch.inf).amax(dim=1)
     others = scores.masked_fill(own, -torch.inf)
     rank = (~(others < best_own[:, None]) & ~own).sum(dim=1)
-    rank = torch.where(best_own.isfinite(), rank, scores.shape[1])
+    rank = torch.where(best_own.isfinite(), rank, LAST)
     return rank, best_own - others.amax(dim=1)

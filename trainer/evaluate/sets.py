@@ -101,7 +101,12 @@ def read_set(folder: Path, split: str = "test") -> EvalSet:
     if kind != "classification":
         raise DatasetError(f"{folder}: dataset_type.txt says {kind!r}, which is not evaluated here")
     classes = _lines(folder / "classnames.txt")
-    templates = _lines(folder / "zeroshot_classification_templates.txt")
+    if "" in classes:
+        raise DatasetError(
+            f"{folder / 'classnames.txt'}: line {classes.index('') + 1} is empty; a label is the "
+            "number of its line"
+        )
+    templates = list(filter(None, _lines(folder / "zeroshot_classification_templates.txt")))
     tasks: tuple[Task, ...] = ("zeroshot_classification",)
     if "txt" in _first(shards):
         tasks = (*tasks, "zeroshot_retrieval")
@@ -123,12 +128,8 @@ def _lines(path: Path, default: list[str] | None = None) -> list[str]:
         if default is not None:
             return default
         raise DatasetError(f"{path}: this file is missing; is the folder in wds layout?") from None
-    if lines == [""]:
+    if not any(lines):
         raise DatasetError(f"{path}: this file is empty")
-    if "" in lines:
-        raise DatasetError(
-            f"{path}: line {lines.index('') + 1} is empty; a label is the number of its line"
-        )
     return lines
 
 

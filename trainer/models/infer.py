@@ -43,7 +43,7 @@ def infer_config(
             patch_size=patch,
             vision_width=width,
             vision_layers=layers,
-            vision_heads=vision_heads or _heads("vision_heads", features, widest),
+            vision_heads=_given(vision_heads) or _heads("vision_heads", features, widest),
             text_width=text_width,
             text_layers=_count(state, "transformer.resblocks."),
             text_heads=text_heads or _heads("text_heads", text_width, text_width),
@@ -100,6 +100,12 @@ def _image_tower(
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     """How many numbers follow the prefix."""
     return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})
+
+
+def _given(heads: int | None) -> int | None:
+    if heads is not None and heads < 1:
+        raise ConfigError(f"model: vision_heads {heads} is less than 1")
+    return heads
 
 
 def _heads(name: str, width: int, widest: int) -> int:
