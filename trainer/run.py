@@ -6,9 +6,8 @@ the first one writes. Refuses to know what launched it.
 """
 
 import logging
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,10 +24,10 @@ from trainer.data.loader import Loader, Source
 from trainer.distributed import World
 from trainer.errors import CheckpointError, ConfigError, DatasetError, Diverged
 from trainer.guard import Guard
+from trainer.identity import differences, made_by
 from trainer.models.clip import CLIP
 from trainer.models.init import new_clip
 from trainer.readings import Metrics
-from trainer.revision import revision
 from trainer.start import Start
 from trainer.step import Stepper
 from trainer.timing import Stopwatch
@@ -168,7 +167,7 @@ class Run:
             "bad": sorted(self.bad),
             "bad_draws": self.bad_draws,
             "metrics": tuple(self.rows),
-            "made_by": _made_by(self.world),
+            "made_by": made_by(self.world),
         }
         with self.pausing():  # a slow disk is no hang
             saved = checkpoint.Checkpoint(self.step, model, moments, facts)
@@ -269,7 +268,7 @@ class Run:
                 f"{self.workdir}: the processes find different checkpoints in it; it must be a "
                 "folder that all of them share"
             )
-        if saved is not None and (other := _differences(saved.facts["identity"], self._identity())):
+        if saved is not None and (other := differences(saved.facts["identity"], self._identity())):
             raise CheckpointError(
                 f"{self.workdir}: it holds a run of another configuration or dataset ({other}); "
                 "use another folder, or remove its checkpoints to start again"
@@ -307,31 +306,6 @@ def _make(workdir: Path) -> None:
         raise ConfigError(f"workdir: {workdir}: {error.strerror}") from error
 
 
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What two identities have apart, field by field; empty if nothing."""
-    found = []
-    if there["dataset"] != here["dataset"]:
-        found.append(f"dataset: digest {there['dataset']} there, {here['dataset']} here")
-    if there.get("start") != here.get("start"):
-        found.append("start: other weights to start from")
-    old, new = there["train"], here["train"]
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            found.append(f"{name}: {old.get(name)!r} there, {new.get(name)!r} here")
-    return "; ".join(found)
-
-
 def _some(uids: Sequence[str], most: int = 10) -> str:
     more = f" and {len(uids) - most} more" if len(uids) > most else ""
     return ", ".join(uids[:most]) + more
-
-
-def _made_by(world: World) -> dict[str, Any]:
-    """What wrote a checkpoint: for people, not for resuming."""
-    return {
-        "revision": revision(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": world.device.type,
-        "world_size": world.size,
-    }

@@ -203,7 +203,7 @@ def _json(record: Mapping[str, Any]) -> bytes:
 STAGES = (
     Stage(
         name="train",
-        version=2,
+        version=3,
         summary="Train CLIP's two towers from scratch on the shards",
         params=TrainParams,
         shape=Map(_train, whole=True, columns=("uid", "url", "caption")),
@@ -230,7 +230,7 @@ STAGES = (
     ),
     Stage(
         name="evaluate",
-        version=1,
+        version=2,
         summary="Zero-shot classification and retrieval on held-out sets",
         params=Params,
         shape=Map(_evaluate, whole=True),

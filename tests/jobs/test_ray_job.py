@@ -49,17 +49,19 @@ def head(tmp_path_factory):
     arguments += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     arguments += [f"--dashboard-port={port}", f"--ray-client-server-port={free_port()}"]
     arguments += ["--disable-usage-stats"]
-    process = subprocess.Popen(
-        arguments,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
+    log = home / "head.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            arguments,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
     address = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(process, address)
+        _wait_for(process, address, log)
         yield address, environment
     finally:
         process.send_signal(signal.SIGTERM)
@@ -69,10 +71,12 @@ def head(tmp_path_factory):
             kill_tree(process)
 
 
-def _wait_for(process: "subprocess.Popen[str]", address: str, seconds: float = 300) -> None:
+def _wait_for(
+    process: "subprocess.Popen[str]", address: str, log: Path, seconds: float = 300
+) -> None:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
-        assert process.poll() is None, "the head has ended"
+        assert process.poll() is None, log.read_text()
         try:
             urllib.request.urlopen(f"{address}/api/version", timeout=2)
             return

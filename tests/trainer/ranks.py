@@ -17,8 +17,8 @@ CONTEXT.set_forkserver_preload(["trainer.train", "torch.distributed"])
 
 
 def free_port() -> int:
-    """Below those that the kernel gives to connections, so that nobody is given it meanwhile."""
-    for port in random.SystemRandom().sample(range(15_000, 32_000), 50):
+    """Between those of Ray's workers and those that the kernel gives to connections meanwhile."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 50):
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
             return port
