@@ -90,8 +90,9 @@ def _decoded(data: bytes | memoryview, least: int | None) -> Pixels:
             pass  # Pillow reads some that turbojpeg refuses (stray bytes between markers)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        _check_work(*image.size, _scans(data) if image.format in ("JPEG", "MPO") else 1)
+        _check_work(*image.size)
         if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with further pictures behind it
+            _check_jpeg(*image.size, data)
             scale = _dct_scale(image.width, image.height, least)
             image.draft("RGB", (image.width // scale, image.height // scale))
         return _eight_bits(image)
@@ -105,7 +106,7 @@ def _by_turbo(data: bytes | memoryview, least: int | None) -> Pixels:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     if colours in ("CMYK", "YCCK"):
         raise ValueError("Pillow and turbojpeg make different colours of four inks")
-    _check_work(width, height, _scans(data))
+    _check_jpeg(width, height, data)
     scale = _dct_scale(width, height, least)
     pixels: Pixels = simplejpeg.decode_jpeg(
         data, "RGB", min_height=-(-height // scale), min_width=-(-width // scale)
@@ -119,10 +120,17 @@ def _dct_scale(width: int, height: int, least: int | None) -> int:
     return next((scale for scale in DCT_SCALES if min(width, height) // scale >= least), 1)
 
 
-def _check_work(width: int, height: int, scans: int = 1) -> None:
+def _check_work(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise BadImage(f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
-    if width * height * scans > MAX_SCANNED:
+
+
+def _check_jpeg(width: int, height: int, data: bytes | memoryview) -> None:
+    _check_work(width, height)
+    # Two bytes that look like a scan's marker may lie anywhere, so they bound the number of scans;
+    # only where they are too many is each marker looked at.
+    most = MAX_SCANNED // max(1, width * height)
+    if bytes(data).count(b"\xff\xda") > most and (scans := _scans(data)) > most:
         raise BadImage(f"{width} x {height} pixels in {scans} scans")
 
 
