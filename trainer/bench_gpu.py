@@ -59,7 +59,7 @@ def _measured(
     """Fill the page, one figure at a time; a part that fails costs none of the others."""
     with _part(page, "agreement of losses", device):
         page.checks += losses_agree(device)
-        yield page.checks
+        yield from page.checks
     for setting in settings[:1]:
         if setting.compiled and setting.precision != "fp32":
             with _part(page, f"agreement of {setting.model}, compiled", device):

@@ -145,9 +145,8 @@ class TrainConfig(_Record):
 
     def objective(self) -> "Objective":
         """What is minimised."""
-        from trainer.losses.objectives import (
-            Objective,  # loads torch, which a command that plans can spare
-        )
+        # Here, because it loads torch, which a command that plans can spare.
+        from trainer.losses.objectives import Objective
 
         return Objective(
             self.loss, self.pos_reg, self.cyclip_in, self.cyclip_cross, self.label_smoothing

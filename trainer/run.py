@@ -142,9 +142,10 @@ class Run:
         row = outcome.metrics() if due else None
         if row is not None:
             self._tell(row)
-        regular = last or self.step % self.run.checkpoint_every_steps == 0
-        if discredited or regular or stops or late:
-            self.save(regular or discredited is not None, discredited)
+        rewound = discredited is not None
+        regular = rewound or last or self.step % self.run.checkpoint_every_steps == 0
+        if regular or stops or late:
+            self.save(regular, discredited)
         return row, stops > 0
 
     def save(self, regular: bool, discredited: int | None = None) -> None:

@@ -1,5 +1,6 @@
 """Runs that are stopped, killed or damaged go on: the same samples, and the same bits."""
 
+import itertools
 import json
 import random
 import time
@@ -37,6 +38,12 @@ def go(made: TrainConfig, dataset: Path, workdir: Path, **options: Any) -> run.T
     return train(made, [Source(dataset)], workdir, settings, grace=grace)
 
 
+def once_after(step: int) -> Callable[[], bool]:
+    """Asked after every step: to stop is asked for after that one alone."""
+    asked = itertools.count(1)
+    return lambda: next(asked) == step
+
+
 def newest_step(workdir: Path) -> int:
     names = [path.name for path in (workdir / "checkpoints").glob("step-*")]
     return int(max(names).removeprefix("step-"))
@@ -46,9 +53,9 @@ def newest_step(workdir: Path) -> int:
 def test_a_run_stopped_by_grace_goes_on_bit_for_bit(
     squares: Squares, tmp_path: Path, stop_after: int
 ) -> None:
-    dataset, asked = squares(25), iter(range(1, 31))
+    dataset = squares(25)
     with pytest.raises(Interrupted, match=f"after step {stop_after};"):
-        go(config(), dataset, tmp_path / "stopped", grace=lambda: next(asked) == stop_after)
+        go(config(), dataset, tmp_path / "stopped", grace=once_after(stop_after))
     assert newest_step(tmp_path / "stopped") == stop_after
     again = go(config(), dataset, tmp_path / "stopped")
     whole = go(config(), dataset, tmp_path / "whole")
@@ -331,10 +338,9 @@ def test_where_a_run_is_stopped_or_saved_does_not_decide_what_it_goes_back_to(
     whole = go(made, dataset, tmp_path / "whole", checkpoint_every_steps=10)
     options |= {"checkpoint_every_steps": 10}
     for stop_after in (12, 16):
-        workdir, asked = tmp_path / f"stopped-{stop_after}", iter(range(1, 31))
+        workdir = tmp_path / f"stopped-{stop_after}"
         with pytest.raises(Interrupted):
-            grace = lambda asked=asked, after=stop_after: next(asked) == after  # noqa: E731
-            go(made, dataset, workdir, grace=grace, **options)
+            go(made, dataset, workdir, grace=once_after(stop_after), **options)
         again = go(made, dataset, workdir, **options)
         assert again.rewinds == whole.rewinds == 1
         assert result_bytes(workdir) == result_bytes(tmp_path / "whole")
@@ -355,8 +361,9 @@ def rewound(dataset: Path, workdir: Path) -> None:
         note(workdir.parent / "saved", [time.monotonic(), saved.step])
         writes(keeper, saved, *rest)
 
-    run.checkpoint.newest, run.checkpoint.Keeper.save = late, noting  # type: ignore[assignment]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run.checkpoint, "newest", late)
+        patch.setattr(run.checkpoint.Keeper, "save", noting)
         _at_steps(patch, lambda number: 9 <= number < 14)
         settings = RunConfig(num_threads=1, checkpoint_every_steps=4)
         result = train(config(refused_limit=5), [Source(dataset)], workdir, settings)

@@ -80,7 +80,7 @@ def hits(table: pa.Table, num_classes: int) -> dict[str, int]:
 
 
 def mean_per_class_recall(table: pa.Table) -> float:
-    """Mean, over the classes that occur, of the share of their images that is correct; or 0."""
+    """Mean, over the classes that occur, of the share of their images that is right; 0 of none."""
     labels, correct = table["label"].to_numpy(), table["correct"].to_numpy()
     counts = np.bincount(labels)
     right = np.bincount(labels, weights=correct)

@@ -63,8 +63,9 @@ def encode_batch(
 ) -> list[Ids]:
     """Ids of every text between SOT and EOT, at most `context_length` long with EOT last.
 
-    Unpadded uint16 arrays. A text's `markers`, if any are named, become SOT and EOT. Of a text only
-    the characters that its ids can stand for are looked at: a megabyte in one word costs no more.
+    Unpadded uint16 arrays. A text's `markers`, if any are named, become SOT and EOT. Of a
+    repaired text only the characters that its ids can stand for are split into words: a megabyte
+    in one word costs no more.
     """
     most = CHARACTERS_PER_ID * context_length
     rows: list[Ids] = []
