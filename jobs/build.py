@@ -17,13 +17,18 @@ from rich.console import Console
 
 from jobs.stages import CATALOGUE
 from pipeline import recipe as recipes
-from pipeline.errors import Exit, Interrupted, RecipeError, UserError
-from pipeline.execute import Inline, OnRay, Scheduler
-from pipeline.progress import Lines, Progress, Terminal
+from pipeline.dataset.errors import Exit, UserError
+from pipeline.errors import Interrupted, RecipeError
 from pipeline.recipe import Recipe
 from pipeline.run import Build, build, summary
+from pipeline.schedule.inline import Inline
+from pipeline.schedule.on_ray import OnRay
+from pipeline.schedule.scheduler import Scheduler
 from pipeline.stage import Side
-from pipeline.store import Store
+from pipeline.store.objects import Store
+from pipeline.watch.lines import LogLines
+from pipeline.watch.progress import Progress
+from pipeline.watch.terminal import LiveTerminal
 
 SchedulerMaker = Callable[[], Scheduler]
 Overrides = Annotated[tuple[str, ...], Parameter(name="--exec", negative=())]
@@ -140,12 +145,12 @@ def choose_progress(quiet: bool) -> Progress:
         return Progress()
     console = Console(stderr=True)
     if console.is_terminal:
-        return Terminal(console)
+        return LiveTerminal(console)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    return Lines(logging.getLogger("openwit"))
+    return LogLines(logging.getLogger("openwit"))
 
 
 if __name__ == "__main__":
-    from jobs.cli import run_as_command
+    from jobs.commands.app import run_as_command
 
     run_as_command(run)

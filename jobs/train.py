@@ -22,10 +22,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pipeline.errors import Exit, UserError
-from pipeline.execute import start_ray
+from pipeline.dataset.errors import Exit, UserError
+from pipeline.schedule.on_ray import start_ray
 from trainer.data.loader import Loader
-from trainer.errors import TrainerError
 from trainer.train import Job
 
 
@@ -94,7 +93,7 @@ def train(
     address = address or os.environ.get("RAY_ADDRESS")
     job = _checked(config, workers, on_cluster=address is not None)
     with _ray(address, workers, job.run.device), _signals() as stop:
-        from jobs.train_group import Group, fit  # takes seconds to import, and no mistake needs it
+        from jobs.ray.train_group import Group, fit
 
         group = Group(
             workers.bounds(),
@@ -117,7 +116,7 @@ def _checked(path: Path, workers: Workers, on_cluster: bool) -> Job:
         _check_split(job.config.batch_size, *workers.bounds())
         workers.resources(job.run.device)
         Loader(placed.sources, placed.config, index_folder=placed.workdir / "index")
-    except TrainerError as error:
+    except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return placed
 
@@ -203,6 +202,6 @@ def _nothing(line: str) -> None:
 
 
 if __name__ == "__main__":
-    from jobs.cli import run_as_command
+    from jobs.commands.app import run_as_command
 
     run_as_command(train)

@@ -1,31 +1,6 @@
-"""Errors for people: what was wrong, where, and what to do, in one line; each with an exit code.
+"""The engine's own errors for people, by what a person does about them."""
 
-Anything else that reaches the command is a defect of ours and keeps its traceback.
-"""
-
-from enum import IntEnum
-
-
-class Exit(IntEnum):
-    """What the command's exit code means."""
-
-    OK = 0
-    USER_ERROR = 1
-    LOSSES_OVER_BUDGET = 2
-    INTERNAL = 3
-    INTERRUPTED = 130
-
-
-class OpenwitError(Exception):
-    """The root; its message is one line that a person can act on."""
-
-    exit_code = Exit.INTERNAL
-
-
-class UserError(OpenwitError):
-    """Something that the user can put right: a recipe, a path, a full disk."""
-
-    exit_code = Exit.USER_ERROR
+from pipeline.dataset.errors import Exit, OpenwitError, UserError
 
 
 class RecipeError(UserError):

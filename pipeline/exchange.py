@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.stage import KEY
-from pipeline.store import Store
+from pipeline.store.objects import Store
 
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 _WORD = np.dtype("<u8")

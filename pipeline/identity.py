@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline.manifest import DIGEST_BYTES
+from pipeline.dataset.manifest import DIGEST_BYTES
 
 
 def canonical_json(value: Any) -> str:

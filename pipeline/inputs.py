@@ -5,16 +5,44 @@ and time of change; the memory is only a shortcut and may be deleted.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.dataset import Files, InputFile
-from pipeline.errors import UserError
-from pipeline.manifest import DIGEST_BYTES, digest, digest_of
-from pipeline.store import Store
+from pipeline.dataset.errors import UserError
+from pipeline.dataset.manifest import DIGEST_BYTES, digest, digest_of
+from pipeline.store.objects import Store
 
 READ_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file that the user gave: where it is, the name it goes by, its digest and size."""
+
+    path: Path
+    name: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Files:
+    """An input of a recipe: files in the order of their names, identified by their content."""
+
+    files: tuple[InputFile, ...]
+    content: str
+
+    def open(self, index: int) -> io.BufferedReader:
+        """One file, for reading."""
+        return self.files[index].path.open("rb")
+
+    def lines(self) -> tuple[str, ...]:
+        """The non-empty lines of all files, in order, without their ends."""
+        texts = (file.path.read_text(encoding="utf-8") for file in self.files)
+        return tuple(line for text in texts for line in text.split("\n") if line)
 
 
 def resolve(inputs: Mapping[str, tuple[str, ...]], base: Path, store: Store) -> dict[str, Files]:

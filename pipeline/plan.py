@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pipeline import refs
-from pipeline.dataset import Dataset
+from pipeline.dataset.manifest import Manifest
 from pipeline.identity import recipe_key, source_digest
 from pipeline.inputs import resolve
-from pipeline.manifest import Manifest
 from pipeline.recipe import Node, Recipe
 from pipeline.stage import Side
-from pipeline.store import Store
+from pipeline.store import refs
+from pipeline.store.objects import Store
+from pipeline.store.result import Result
 
 KEY_DIGITS = 16
 
@@ -62,7 +62,7 @@ class Planner:
             **resolve(recipe.inputs, recipe.path.parent, store),
             **(given or {}),
         }
-        self.finished: dict[str, Dataset] = {}
+        self.finished: dict[str, Result] = {}
         self._before = list(refs.history(store, recipe.name))
 
     def side(self, source: str) -> Side | None:
@@ -87,7 +87,7 @@ class Planner:
         return Step(node, action, why, key, folder, contents)
 
     def _reused(self, node: Node, key: str, folder: str, inputs: Mapping[str, str]) -> Step:
-        manifest = Dataset(self.store, folder).manifest
+        manifest = Result(self.store, folder).manifest
         if manifest.provenance.get("source") == source_digest(node.stage.modules):
             return Step(node, Action.REUSED, "", key, folder, inputs)
         why = (
@@ -133,7 +133,7 @@ def make(recipe: Recipe, store: Store) -> list[Step]:
     for node in recipe.nodes:
         step = planner.step(node)
         if step.done and step.folder:
-            planner.finished[node.name] = Dataset(store, step.folder)
+            planner.finished[node.name] = Result(store, step.folder)
         steps.append(step)
     return steps
 

@@ -5,29 +5,26 @@ The driver holds no state that is not on storage: it lists what is committed, ha
 checks that no row was lost, and writes the manifest. Running again is the retry.
 """
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline import refs
-from pipeline.dataset import Dataset, Files
+from pipeline.dataset.manifest import Manifest, Part, digest_of
+from pipeline.dataset.provenance import revision, versions
 from pipeline.errors import StageFailed
-from pipeline.execute import Scheduler
 from pipeline.identity import canonical_json, source_digest
-from pipeline.manifest import Manifest, Part, digest_of
+from pipeline.inputs import Files
 from pipeline.plan import Planner, Step
-from pipeline.progress import Progress
 from pipeline.recipe import Node, Recipe
+from pipeline.schedule.scheduler import Scheduler
 from pipeline.stage import Exchange, Fold, Map, Side
-from pipeline.store import Store
+from pipeline.store import refs
+from pipeline.store.objects import Store
+from pipeline.store.result import Result
+from pipeline.watch.progress import Progress
 from pipeline.work import FOLD_GROUP, StageRun, num_buckets, part, spill
-
-PACKAGES = ("openwit", "pyarrow", "polars", "numpy", "torch", "ray")
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Build:
     recipe: Recipe
     store: Store
     steps: list[Step] = field(default_factory=list)
-    finished: dict[str, Dataset] = field(default_factory=dict)
+    finished: dict[str, Result] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
 
 
@@ -80,7 +77,7 @@ def build(
     for node in recipe.nodes:
         step = planner.step(node)
         assert step.folder is not None and step.key is not None
-        dataset = Dataset(store, step.folder)
+        dataset = Result(store, step.folder)
         progress.begin(step)
         if not step.done:
             run_stage(step, stage_run(planner, step), scheduler, progress)
@@ -147,7 +144,7 @@ def _num_parts(run: StageRun) -> int:
 def _spill_all(run: StageRun, scheduler: Scheduler, progress: Progress) -> None:
     if run.index.exists():
         return
-    assert isinstance(run.upstream, Dataset)
+    assert isinstance(run.upstream, Result)
     sources = len(run.upstream.manifest.parts)
     total = -(-sources // FOLD_GROUP) if isinstance(run.stage.shape, Fold) else sources
     _do_rest(run, "spilled", total, scheduler, progress)
@@ -210,7 +207,7 @@ def _check_conservation(run: StageRun, manifest: Manifest) -> None:
             f"{name}: {manifest.rows_in} rows went in, {manifest.rows_kept} were kept and "
             f"{manifest.rows_dropped} dropped: they do not add up"
         )
-    if isinstance(run.upstream, Dataset) and manifest.rows_in != run.upstream.manifest.rows_kept:
+    if isinstance(run.upstream, Result) and manifest.rows_in != run.upstream.manifest.rows_kept:
         given = run.upstream.manifest.rows_kept
         raise StageFailed(f"{name}: was given {given} rows and saw {manifest.rows_in}")
 
@@ -226,26 +223,8 @@ def _clear_spills(run: StageRun) -> None:
 
 
 def _provenance(run: StageRun) -> dict[str, Any]:
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     source = source_digest(run.stage.modules)
-    return {"source": source, "versions": versions, "revision": _revision()}
-
-
-def _revision() -> str | None:
-    """The checkout's commit, with a + if it has changes; None outside a checkout."""
-    here = Path(__file__).parent
-    # Without locks: a run that is killed here must not leave one behind in the user's checkout.
-    command = ["git", "--no-optional-locks", "-C", str(here), "describe", "--always", "--dirty=+"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
+    return {"source": source, "versions": versions(), "revision": revision()}
 
 
 def _loss(node: Node, manifest: Manifest) -> list[Loss]:
@@ -257,7 +236,7 @@ def _loss(node: Node, manifest: Manifest) -> list[Loss]:
     return [Loss(node.name, manifest.rows_in, lost, budget, reasons)]
 
 
-def _folders(finished: Mapping[str, Dataset]) -> dict[str, str]:
+def _folders(finished: Mapping[str, Result]) -> dict[str, str]:
     return {name: dataset.folder for name, dataset in finished.items()}
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.dataset import Dataset, Files
+from pipeline.inputs import Files
+from pipeline.store.result import Result
 
-Side = Dataset | Files
+Side = Result | Files
 
 KEY = "key"
 """The column that an exchange adds while rows travel: fixed_size_binary(16), gone afterwards."""

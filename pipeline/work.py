@@ -17,11 +17,10 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipeline.dataset import Dataset
-from pipeline.errors import OpenwitError, StageFailed
+from pipeline.dataset.errors import DamagedFile, OpenwitError
+from pipeline.dataset.manifest import Part
+from pipeline.errors import StageFailed
 from pipeline.exchange import SpillIndex, cut, sort_by_uid, whole
-from pipeline.manifest import DamagedPart, Part
-from pipeline.parts import PartWriter, Split, parquet_bytes, part_record, split
 from pipeline.stage import (
     KEY,
     STATUS,
@@ -34,7 +33,9 @@ from pipeline.stage import (
     Stage,
     Task,
 )
-from pipeline.store import Store
+from pipeline.store.objects import Store
+from pipeline.store.parts import PartWriter, Split, parquet_bytes, part_record, split
+from pipeline.store.result import Result
 
 FOLD_GROUP = 64
 """Source partitions that one worker folds into one spill."""
@@ -103,7 +104,7 @@ def spill(run: StageRun, index: int) -> Done:
     with _named(run, index):
         watch, shape = Stopwatch(), run.stage.shape
         if isinstance(shape, Exchange):
-            assert isinstance(run.upstream, Dataset)
+            assert isinstance(run.upstream, Result)
             table = shape.spread(run.upstream.rows(index), run.params)
             pieces = cut(table, num_buckets(run))
         else:
@@ -123,7 +124,7 @@ def spill(run: StageRun, index: int) -> Done:
 
 
 def _folded(run: StageRun, shape: Fold, group: int) -> pa.Table:
-    assert isinstance(run.upstream, Dataset)
+    assert isinstance(run.upstream, Result)
     parts = run.upstream.manifest.parts[group * FOLD_GROUP : (group + 1) * FOLD_GROUP]
     rows = (run.task(part.index, run.upstream.rows(part.index)) for part in parts)
     return shape.merge((shape.part(task) for task in rows), run.params)
@@ -155,7 +156,7 @@ def _input(run: StageRun, index: int) -> tuple[pa.Table, bool]:
         sections = list(run.index.sections(index))
         rows = pa.concat_tables(sections) if sections else run.index.schema().empty_table()
         return sort_by_uid(rows), False
-    if not isinstance(upstream, Dataset):
+    if not isinstance(upstream, Result):
         return pa.table({}), True
     if not shape.whole:
         return upstream.rows(index), False
@@ -165,7 +166,7 @@ def _input(run: StageRun, index: int) -> tuple[pa.Table, bool]:
 
 
 def _rows_in(run: StageRun, table: pa.Table, output: Output, born: bool) -> int:
-    if isinstance(run.stage.shape, Fold) and isinstance(run.upstream, Dataset):
+    if isinstance(run.stage.shape, Fold) and isinstance(run.upstream, Result):
         return run.upstream.manifest.rows_kept
     rows: int = output.table.num_rows if born else table.num_rows
     return rows
@@ -202,7 +203,7 @@ def _write(run: StageRun, index: int, rows_in: int, rows: Split, output: Output)
 def num_buckets(run: StageRun) -> int:
     """How many buckets an exchange has: a function of its input's rows and its parameters."""
     shape = run.stage.shape
-    assert isinstance(shape, Exchange) and isinstance(run.upstream, Dataset)
+    assert isinstance(shape, Exchange) and isinstance(run.upstream, Result)
     return max(1, shape.buckets(run.upstream.manifest.rows_kept, run.params))
 
 
@@ -214,7 +215,7 @@ def _named(run: StageRun, index: int) -> Iterator[None]:
         yield
     except StageFailed as error:
         raise StageFailed(f"{where}: {error}") from error
-    except DamagedPart as error:
+    except DamagedFile as error:
         raise StageFailed(f"{where}: cannot trust its input: {error}") from error
     except OpenwitError:
         raise

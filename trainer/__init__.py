@@ -2,5 +2,5 @@
 
 Runs with torch, numpy, pyarrow, safetensors, Pillow and regex alone, in one process or many, on
 CPUs or GPUs. Refuses to know how a dataset is made or what launches it: it reads
-`pipeline.manifest` and files.
+datasets through `pipeline.dataset`.
 """

@@ -20,8 +20,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from pipeline.dataset.errors import UserError
 from trainer.config import Precision
-from trainer.errors import ConfigError, TrainerError
+from trainer.errors import ConfigError
 from trainer.measure.checks import compiled_agrees, losses_agree
 from trainer.measure.device import Machine, free_memory
 from trainer.measure.losses import loss_figures
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             # What was measured is kept, whatever happens to the rest.
             if options.json:
                 options.json.write_text(json.dumps(page.as_json(), indent=1) + "\n")
-    except TrainerError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"\n{page.markdown()}")

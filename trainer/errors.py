@@ -1,27 +1,21 @@
-"""Errors for people: what was wrong, where, and what to do. Anything else is a defect of ours."""
+"""The trainer's own errors for people, by what a person does about them."""
+
+from pipeline.dataset.errors import UserError
 
 
-class TrainerError(Exception):
-    """The root; its message is one line that a person can act on."""
-
-
-class ConfigError(TrainerError):
+class ConfigError(UserError):
     """A configuration that names something unknown or impossible."""
 
 
-class DatasetError(TrainerError):
-    """A dataset or evaluation set that is incomplete or cannot be read."""
-
-
-class CheckpointError(TrainerError):
+class CheckpointError(UserError):
     """A run's folder that belongs to another configuration or dataset."""
 
 
-class Diverged(TrainerError):
+class Diverged(UserError):
     """The loss stayed not finite for too many steps in a row."""
 
 
-class Interrupted(TrainerError):
+class Stopped(UserError):
     """The run was asked to stop; everything up to `step` is saved and will be taken up again."""
 
     def __init__(self, step: int) -> None:

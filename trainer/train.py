@@ -19,15 +19,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from pipeline.dataset.errors import UserError
 from trainer.arithmetic import as_in_a_run
 from trainer.config import RunConfig, TrainConfig, field_help
 from trainer.data.loader import Source
-from trainer.distributed import connected
-from trainer.errors import ConfigError, Interrupted, TrainerError
-from trainer.heartbeat import EXIT_TRY_AGAIN, Heartbeat
-from trainer.readings import Metrics
-from trainer.run import Run, TrainResult
-from trainer.start import Start
+from trainer.errors import ConfigError, Stopped
+from trainer.parallel.world import connected
+from trainer.run.heartbeat import EXIT_TRY_AGAIN, Heartbeat
+from trainer.run.loop import Run, TrainResult
+from trainer.run.metrics import Metrics
+from trainer.run.start import Start
 
 
 def train(
@@ -43,7 +44,7 @@ def train(
     """Train, or go on training, in `workdir`, alone or as one of a world's processes.
 
     `progress` is called with each row of metrics. `grace` is asked after every step; once it says
-    True in any process, all of them save and raise Interrupted. Raises ConfigError on what cannot
+    True in any process, all of them save and raise Stopped. Raises ConfigError on what cannot
     be run, CheckpointError if `workdir` holds another run, DatasetError if the data cannot be
     read, Diverged if losses stay bad.
     """
@@ -69,7 +70,7 @@ def _to_the_end(
             if row is not None and progress is not None:
                 progress(row)
             if stopped and state.step < state.config.steps:
-                raise Interrupted(state.step)
+                raise Stopped(state.step)
         with heart.paused():
             return state.finish()
 
@@ -131,13 +132,13 @@ def main(arguments: list[str] | None = None) -> int:
         result = train(
             job.config, job.sources, job.workdir, job.run, start=job.start, grace=stop.is_set
         )
-    except Interrupted as stopped:
+    except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return EXIT_TRY_AGAIN
     except KeyboardInterrupt:
         print("stopped; run the same command to go on from the last checkpoint", file=sys.stderr)
         return 128 + signal.SIGINT
-    except TrainerError as error:
+    except UserError as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
     print(f"{result.weights}: {result.steps} steps, {result.samples_seen} samples")

@@ -11,8 +11,7 @@ from rich.console import Console
 from jobs.bench.table import Row, as_json, as_table, machine
 from jobs.bench.trainer import GROUPS, missing
 from jobs.bench.trainer import measure as measure_trainer
-from pipeline.errors import Exit, UserError
-from trainer.errors import TrainerError
+from pipeline.dataset.errors import Exit, UserError
 
 bench = App(name="bench", help="Measure openwit beside its peers (install openwit[bench]).")
 DEFAULT_SIZES = (1_000_000, 10_000_000)
@@ -106,7 +105,7 @@ def learning(
     plan = Plan(lambdas, seeds, steps)
     try:
         found = {"machine": machine()} | learn(dataset, set_, out, plan, _note)
-    except TrainerError as error:
+    except UserError as error:
         raise UserError(str(error)) from error
     text = json.dumps(found, indent=1)
     (out / "learning.json").write_text(text + "\n", encoding="utf-8")

@@ -19,17 +19,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curation.params import Params
 from jobs.bench.table import Row, against, bounded, interleaved, seconds
-from pipeline.dataset import Dataset, Files
-from pipeline.execute import OnRay
-from pipeline.inputs import resolve
-from pipeline.manifest import parquet_table
-from pipeline.progress import Progress
+from pipeline.dataset.manifest import parquet_table
+from pipeline.dataset.params import Params
+from pipeline.inputs import Files, resolve
 from pipeline.recipe import Node, Recipe
 from pipeline.run import build
+from pipeline.schedule.on_ray import OnRay
 from pipeline.stage import KEY, Exchange, Execution, Map, Output, Stage, Task
-from pipeline.store import Store
+from pipeline.store.objects import Store
+from pipeline.store.result import Result
+from pipeline.watch.progress import Progress
 
 ROWS_PER_FILE = 250_000
 ROWS_PER_BUCKET = 500_000
@@ -173,7 +173,7 @@ class _RayData:
         return ray.data.read_parquet(str(place))
 
 
-def _run(stage: Stage, given: dict[str, Files | Dataset], store: Store, ray: OnRay) -> Dataset:
+def _run(stage: Stage, given: dict[str, Files | Result], store: Store, ray: OnRay) -> Result:
     node = Node(stage.name, stage, Params(), Execution(), "in", {})
     recipe = Recipe("bench", Path(), store.url, {}, (node,))
     return build(recipe, store, ray, Progress(), given=given).finished[stage.name]

@@ -17,18 +17,18 @@ import torch
 import yaml
 
 from jobs.quickstart.groups import grouped
-from pipeline.errors import UserError
+from pipeline.dataset.errors import UserError
+from trainer.checkpoints.weights import load_weights
 from trainer.config import RunConfig, TrainConfig
 from trainer.data.loader import Source
 from trainer.evaluate.embed import embed_images, embed_texts
-from trainer.evaluate.probe import probe
 from trainer.evaluate.run import evaluate
 from trainer.evaluate.sets import EvalSet, read_set
+from trainer.evaluate.tasks.probe import probe
 from trainer.models.clip import CLIP
-from trainer.readings import geometry
-from trainer.run import TrainResult
+from trainer.run.loop import TrainResult
+from trainer.run.metrics import geometry
 from trainer.train import train
-from trainer.weights import load_weights
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "quickstart.yaml"
 CPU = torch.device("cpu")

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from curation.identity import UID_TYPE
-from curation.shard import PackParams, pack
+from curation.pack.shard import PackParams, pack
 from jobs.bench.table import Row, against, interleaved
-from pipeline.manifest import FileRef, Manifest, Part, digest, digest_of
+from pipeline.dataset.manifest import FileRef, Manifest, Part, digest, digest_of
+from pipeline.dataset.uid import UID_TYPE
 from trainer.config import TrainConfig
 from trainer.data.augment import MEAN, STD, prepare
 from trainer.data.loader import Loader, Source

@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from curation.captions import CaptionParams, captions
-from curation.extract import ExtractParams, extract
-from curation.language import LanguageParams, language
-from curation.rules import RuleParams, rules
+from curation.text.caption_rules import RuleParams, rules
+from curation.text.language import LanguageParams, language
+from curation.text.repair import CaptionParams, captions
+from curation.web.extract import ExtractParams, extract
 from jobs.bench.table import Row, against, interleaved, seconds
 from trainer.config import RunConfig
 from trainer.data import augment
 from trainer.data.batch import TOKEN_MULTIPLE, Batch
-from trainer.distributed import World
 from trainer.measure.peers import load_open_clip, open_clip_step
 from trainer.measure.steps import Setting, noise_batch
 from trainer.models.init import new_clip
-from trainer.step import Stepper
+from trainer.parallel.world import World
+from trainer.run.step import Stepper
 from trainer.text.tokenizer import encode_batch, pad
 
 PAGES = Path(__file__).parent.parent / "quickstart" / "web" / "pages-00.warc.gz"

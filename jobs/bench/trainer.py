@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from jobs.bench.table import Row
-from pipeline.errors import UserError
+from pipeline.dataset.errors import UserError
 
 GROUPS = ("tokenizer", "loss", "loader", "step")
 

@@ -11,14 +11,15 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from jobs import screen
 from jobs.build import choose_progress, load_recipe, open_scheduler, report_losses, run_recipe
+from jobs.commands import screen
 from jobs.quickstart.serve import ReplayServer
-from pipeline import ledger, refs
-from pipeline.dataset import Dataset
+from pipeline.ledger.funnel import funnel
 from pipeline.recipe import Recipe
 from pipeline.run import Build
-from pipeline.store import Store
+from pipeline.store import refs
+from pipeline.store.objects import Store
+from pipeline.store.result import Result
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "quickstart.yaml"
 WEB = Path(__file__).parent / "web"
@@ -79,7 +80,7 @@ def _tell(recipe: Recipe, made: Build, out: Path, seconds: float) -> None:
     ref = refs.read(made.store, recipe.name)
     assert ref is not None
     console.print()
-    console.print(screen.funnel(ledger.funnel(ref, made.store)), highlight=False)
+    console.print(screen.funnel(funnel(ref, made.store)), highlight=False)
     console.print()
     console.print(screen.scores(_results(made.finished["evaluate"])), highlight=False)
     reused = sum(step.done for step in made.steps)
@@ -88,13 +89,13 @@ def _tell(recipe: Recipe, made: Build, out: Path, seconds: float) -> None:
     console.print("\n".join(lines), highlight=False)
 
 
-def _results(evaluated: Dataset) -> list[dict[str, Any]]:
+def _results(evaluated: Result) -> list[dict[str, Any]]:
     path = evaluated.local / evaluated.manifest.parts[0].files["json"].path
     results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
     return results
 
 
 if __name__ == "__main__":
-    from jobs.cli import run_as_command
+    from jobs.commands.app import run_as_command
 
     run_as_command(quickstart)

@@ -8,10 +8,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curation import fetch, image_dedup, image_rules, near_dedup, shard
-from curation.params import Params
-from pipeline.dataset import Dataset
+from curation.dedup import image_dedup, near_dedup
+from curation.fetch import pool
+from curation.images import image_rules
+from curation.pack import shard
+from pipeline.dataset.params import Params
 from pipeline.stage import KEY, Exchange, Execution, Map, Output, Stage, Task
+from pipeline.store.result import Result
 from trainer.text import tokenizer
 
 ROWS_PER_BUCKET = 500_000
@@ -40,16 +43,16 @@ class ShardParams(shard.PackParams):
 
 def _fetch(task: Task) -> Output:
     execution: FetchExecution = task.execution
-    network = fetch.Network(
+    network = pool.Network(
         connect_to=execution.connect_to,
         concurrency=execution.concurrency,
         per_host=execution.per_host,
     )
-    fetched = fetch.fetch(task.table, task.params, network, task.index)
+    fetched = pool.fetch(task.table, task.params, network, task.index)
     return Output(fetched.table, {"tar": fetched.tar})
 
 
-def pooled(pool: Dataset, rows: pa.Table) -> list[bytes]:
+def pooled(pool: Result, rows: pa.Table) -> list[bytes]:
     """The pictures of rows that say where they lie in the pool, in the order of the rows."""
     parts = rows["pool_part"].to_numpy()
     offsets, sizes = rows["pool_offset"].to_numpy(), rows["pool_size"].to_numpy()
@@ -63,9 +66,9 @@ def pooled(pool: Dataset, rows: pa.Table) -> list[bytes]:
     return images
 
 
-def _pool(task: Task) -> Dataset:
+def _pool(task: Task) -> Result:
     pool = task.sides["pool"]
-    assert isinstance(pool, Dataset)
+    assert isinstance(pool, Result)
     return pool
 
 
@@ -101,7 +104,7 @@ def _image_neighbours(task: Task) -> Output:
 
 def _near_dedup(task: Task) -> Output:
     edges = task.sides["edges"]
-    assert isinstance(edges, Dataset)
+    assert isinstance(edges, Result)
     return Output(near_dedup.near_dedup(task.table, edges.table(), task.params))
 
 
@@ -128,11 +131,16 @@ STAGES = (
         name="fetch",
         version=1,
         summary="Fetch the images politely and safely into a pool of tars",
-        params=fetch.FetchParams,
+        params=pool.FetchParams,
         shape=Map(_fetch),
-        reasons=fetch.FetchReason,
+        reasons=pool.FetchReason,
         execution=FetchExecution,
-        modules=("curation.fetch", "curation.download", "curation.network", "curation.addresses"),
+        modules=(
+            "curation.fetch.pool",
+            "curation.fetch.download",
+            "curation.fetch.network",
+            "curation.fetch.addresses",
+        ),
     ),
     Stage(
         name="image-rules",
@@ -142,7 +150,11 @@ STAGES = (
         shape=Map(_image_rules),
         reasons=image_rules.ImageReason,
         sides={"pool": "fetch"},
-        modules=("curation.image_rules", "curation.image", "curation.perceptual"),
+        modules=(
+            "curation.images.image_rules",
+            "curation.images.decode",
+            "curation.images.perceptual",
+        ),
     ),
     Stage(
         name="image-dedup",
@@ -151,7 +163,7 @@ STAGES = (
         params=image_dedup.ImageDedupParams,
         shape=Exchange(_by_sha256, _image_dedup, _buckets),
         reasons=image_dedup.ImageDedupReason,
-        modules=("curation.image_dedup",),
+        modules=("curation.dedup.image_dedup",),
     ),
     Stage(
         name="image-neighbours",
@@ -160,7 +172,7 @@ STAGES = (
         params=near_dedup.NeighbourParams,
         shape=Exchange(_by_chunk, _image_neighbours, _buckets),
         conserves=False,
-        modules=("curation.near_dedup", "curation.perceptual"),
+        modules=("curation.dedup.near_dedup", "curation.images.perceptual"),
     ),
     Stage(
         name="near-dedup",
@@ -170,7 +182,7 @@ STAGES = (
         shape=Map(_near_dedup),
         reasons=near_dedup.NearDedupReason,
         sides={"edges": "image-neighbours"},
-        modules=("curation.near_dedup",),
+        modules=("curation.dedup.near_dedup",),
     ),
     Stage(
         name="shard",
@@ -181,8 +193,8 @@ STAGES = (
         reasons=shard.PackReason,
         sides={"pool": "fetch"},
         modules=(
-            "curation.shard",
-            "curation.tar",
+            "curation.pack.shard",
+            "curation.pack.tar",
             "trainer.text.tokenizer",
             "trainer.text.words",
             "trainer.text.bpe",

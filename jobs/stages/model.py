@@ -13,18 +13,18 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, Field, create_model, model_validator
 
-from curation.params import Params
-from curation.verdict import Judge, Reason
-from jobs import report
-from pipeline.dataset import Dataset, Files
-from pipeline.errors import UserError
-from pipeline.ledger import wiring
+from jobs.report import compose
+from pipeline.dataset.errors import UserError
+from pipeline.dataset.params import Params
+from pipeline.dataset.verdict import Judge, Reason
+from pipeline.inputs import Files
+from pipeline.ledger.lineage import wiring
 from pipeline.stage import Execution, Map, Output, Stage, Task
+from pipeline.store.result import Result
 from trainer.config import RunConfig, TrainConfig, field_docs
-from trainer.errors import TrainerError
 
 if TYPE_CHECKING:
-    from trainer.readings import Metrics
+    from trainer.run.metrics import Metrics
 
 
 class TrainReason(Reason):
@@ -58,7 +58,7 @@ def _mirrored(name: str, base: type[Model], record: Any) -> type[Model]:
         """What the trainer would refuse, before anything upstream is built."""
         try:
             record.from_dict({field.name: getattr(made, field.name) for field in fields(record)})
-        except TrainerError as error:
+        except UserError as error:
             raise ValueError(str(error)) from error
         return made
 
@@ -77,7 +77,7 @@ def _train(task: Task) -> Output:
     from trainer.data.loader import Source
     from trainer.train import train  # takes seconds to import, and most commands need none
 
-    assert isinstance(task.upstream, Dataset) and task.scratch is not None
+    assert isinstance(task.upstream, Result) and task.scratch is not None
     with _told("train"):
         config = TrainConfig.from_dict(task.params.model_dump())
         run = _run_config(task.execution)
@@ -124,7 +124,7 @@ def _told(stage: str) -> Iterator[None]:
     """An error that the trainer has for people, as the engine's."""
     try:
         yield
-    except TrainerError as error:
+    except UserError as error:
         raise UserError(f"{stage}: {error}") from error
 
 
@@ -132,7 +132,7 @@ def _evaluate(task: Task) -> Output:
     from trainer.evaluate.run import evaluate
 
     model, sets = task.upstream, task.sides["sets"]
-    assert isinstance(model, Dataset) and isinstance(sets, Files)
+    assert isinstance(model, Result) and isinstance(sets, Files)
     weights = model.local / model.manifest.parts[0].files["safetensors"].path
     execution: EvaluateExecution = task.execution
     results, outcomes = [], []
@@ -169,8 +169,8 @@ def _set_folders(sets: Files) -> dict[str, Path]:
 
 
 def _report(task: Task) -> Output:
-    datasets = {name: side for name, side in task.sides.items() if isinstance(side, Dataset)}
-    made = report.render(
+    datasets = {name: side for name, side in task.sides.items() if isinstance(side, Result)}
+    made = compose.render(
         task.params.title, datasets, wiring(datasets), _queries(task), _catalogue()
     )
     figures = pa.table({"json": [json.dumps(made.summary, sort_keys=True)]})
@@ -210,9 +210,9 @@ STAGES = (
         reasons=TrainReason,
         execution=TrainExecution,
         modules=(
-            "trainer.run",
-            "trainer.step",
-            "trainer.guard",
+            "trainer.run.loop",
+            "trainer.run.step",
+            "trainer.run.guard",
             "trainer.losses.objectives",
             "trainer.losses.tiled",
             "trainer.losses.softmax",
@@ -221,9 +221,9 @@ STAGES = (
             "trainer.data.chunks",
             "trainer.data.order",
             "trainer.data.sources",
-            "trainer.data.shards",
-            "trainer.data.folder",
-            "trainer.data.payloads",
+            "pipeline.dataset.read.shards",
+            "pipeline.dataset.read.folder",
+            "pipeline.dataset.read.payloads",
             "trainer.data.images",
             "trainer.data.augment",
         ),
@@ -238,7 +238,11 @@ STAGES = (
         conserves=False,
         sides={"sets": "heldout"},
         execution=EvaluateExecution,
-        modules=("trainer.evaluate.run", "trainer.evaluate.zeroshot", "trainer.evaluate.retrieval"),
+        modules=(
+            "trainer.evaluate.run",
+            "trainer.evaluate.tasks.zeroshot",
+            "trainer.evaluate.tasks.retrieval",
+        ),
     ),
     Stage(
         name="report",
@@ -248,6 +252,6 @@ STAGES = (
         shape=Map(_report, whole=True),
         conserves=False,
         sees_all=True,
-        modules=("jobs.report", "pipeline.report"),
+        modules=("jobs.report.compose", "jobs.report.page"),
     ),
 )

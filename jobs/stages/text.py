@@ -9,12 +9,15 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from curation import balance, captions, extract, language, match, rules, urls
-from curation.dedup import UrlDedupParams, UrlReason, url_dedup
-from curation.params import Params
-from pipeline.dataset import Dataset, Files
-from pipeline.errors import UserError
+from curation.dedup.url_dedup import UrlDedupParams, UrlReason, url_dedup
+from curation.queries import balance, match
+from curation.text import caption_rules, language, repair
+from curation.web import extract, urls
+from pipeline.dataset.errors import UserError
+from pipeline.dataset.params import Params
+from pipeline.inputs import Files
 from pipeline.stage import KEY, Exchange, Fold, Map, Output, Stage, Task
+from pipeline.store.result import Result
 
 ROWS_PER_BUCKET = 500_000
 
@@ -30,7 +33,7 @@ def _extract(task: Task) -> Output:
 
 
 def _captions(task: Task) -> Output:
-    return Output(captions.captions(task.table, task.params))
+    return Output(repair.captions(task.table, task.params))
 
 
 def _language(task: Task) -> Output:
@@ -38,7 +41,7 @@ def _language(task: Task) -> Output:
 
 
 def _rules(task: Task) -> Output:
-    return Output(rules.rules(task.table, task.params))
+    return Output(caption_rules.rules(task.table, task.params))
 
 
 def _by_url(table: pa.Table, params: UrlDedupParams) -> pa.Table:
@@ -71,7 +74,7 @@ def _merge_counts(tables: Iterable[pa.Table], params: Params) -> pa.Table:
 
 def _balance(task: Task) -> Output:
     counts = task.sides["counts"]
-    assert isinstance(counts, Dataset)
+    assert isinstance(counts, Result)
     return Output(balance.balance(task.table, counts.table(), task.params))
 
 
@@ -88,16 +91,16 @@ STAGES = (
         shape=Map(_extract),
         reasons=extract.ExtractReason,
         reads="pages",
-        modules=("curation.extract", "curation.html", "curation.warc"),
+        modules=("curation.web.extract", "curation.web.html", "curation.web.warc"),
     ),
     Stage(
         name="captions",
         version=1,
         summary="Repair captions (mojibake, entities, white space) and drop ones that say nothing",
-        params=captions.CaptionParams,
+        params=repair.CaptionParams,
         shape=Map(_captions),
-        reasons=captions.CaptionReason,
-        modules=("curation.captions",),
+        reasons=repair.CaptionReason,
+        modules=("curation.text.repair",),
     ),
     Stage(
         name="language",
@@ -106,16 +109,16 @@ STAGES = (
         params=language.LanguageParams,
         shape=Map(_language),
         reasons=language.LanguageReason,
-        modules=("curation.language",),
+        modules=("curation.text.language",),
     ),
     Stage(
         name="rules",
         version=1,
         summary="Length, repetition, symbol and block-list rules on captions",
-        params=rules.RuleParams,
+        params=caption_rules.RuleParams,
         shape=Map(_rules),
-        reasons=rules.RuleReason,
-        modules=("curation.rules",),
+        reasons=caption_rules.RuleReason,
+        modules=("curation.text.caption_rules",),
     ),
     Stage(
         name="url-dedup",
@@ -124,7 +127,7 @@ STAGES = (
         params=UrlDedupParams,
         shape=Exchange(_by_url, _url_dedup, _buckets),
         reasons=UrlReason,
-        modules=("curation.dedup", "curation.urls"),
+        modules=("curation.dedup.url_dedup", "curation.web.urls"),
     ),
     Stage(
         name="match",
@@ -134,7 +137,7 @@ STAGES = (
         shape=Map(_match),
         reasons=match.MatchReason,
         sides={"queries": "queries"},
-        modules=("curation.match",),
+        modules=("curation.queries.match",),
     ),
     Stage(
         name="count",
@@ -144,7 +147,7 @@ STAGES = (
         shape=Fold(_count, _merge_counts),
         conserves=False,
         sides={"queries": "queries"},
-        modules=("curation.balance",),
+        modules=("curation.queries.balance",),
     ),
     Stage(
         name="balance",
@@ -154,6 +157,6 @@ STAGES = (
         shape=Map(_balance),
         reasons=balance.BalanceReason,
         sides={"counts": "count"},
-        modules=("curation.balance", "curation.identity"),
+        modules=("curation.queries.balance", "pipeline.dataset.uid"),
     ),
 )

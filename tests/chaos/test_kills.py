@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from jobs.quickstart.serve import ReplayServer
-from tests.jobs.small import command, digests, kill_tree, start, write_recipe
+from tests.support.small import command, digests, kill_tree, start, write_recipe
 
 pytestmark = pytest.mark.chaos
 TRIALS = 30

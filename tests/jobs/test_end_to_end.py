@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.quickstart.serve import ReplayServer
-from tests.jobs.small import command, digests, kill_tree, start, write_recipe
+from tests.support.small import command, digests, kill_tree, start, write_recipe
 
 KILLS = 10
 

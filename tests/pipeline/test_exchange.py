@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.exchange import SpillIndex, bucket_of, cut, leading_words, sort_by_uid
 from pipeline.stage import KEY
-from pipeline.store import Store
+from pipeline.store.objects import Store
 
 KEYS = st.lists(st.binary(min_size=16, max_size=16), max_size=60)
 ALIKE = st.lists(

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.errors import RecipeError
 from pipeline.recipe import load
-from tests.pipeline.toy import CATALOGUE, RECIPE, write_recipe
+from tests.support.toy import CATALOGUE, RECIPE, write_recipe
 
 
 def _load(tmp_path, text, overrides=None):

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.dataset.manifest import load
 from pipeline.errors import StageFailed
-from pipeline.execute import Inline
-from pipeline.manifest import load
 from pipeline.plan import make
 from pipeline.recipe import load as load_recipe
 from pipeline.run import summary
+from pipeline.schedule.inline import Inline
 from pipeline.stage import Map, Output
-from pipeline.store import Store
-from tests.pipeline import toy
-from tests.pipeline.schedulers import Chaotic, Killed
-from tests.pipeline.toy import CATALOGUE, RECIPE, brute_force, build_toy, contents, write_recipe
+from pipeline.store.objects import Store
+from tests.support import toy
+from tests.support.schedulers import Chaotic, Killed
+from tests.support.toy import CATALOGUE, RECIPE, brute_force, build_toy, contents, write_recipe
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from folders import coloured_pairs, write_dataset
-from micro import MICRO
 
+from tests.support.folders import coloured_pairs, write_dataset
+from tests.support.micro import MICRO
 from trainer.measure.peers import torchvision_without_operators
 from trainer.models.config import MODELS
 

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from folders import Pair, coloured_pairs, write_dataset
-from micro import MICRO, config, result_bytes
 
+from pipeline.dataset.errors import DatasetError
+from tests.support.folders import Pair, coloured_pairs, write_dataset
+from tests.support.micro import MICRO, config, result_bytes
+from trainer.checkpoints.weights import load_weights
 from trainer.config import RunConfig, TrainConfig
 from trainer.data.loader import Loader, Source
-from trainer.errors import CheckpointError, ConfigError, DatasetError
-from trainer.run import TrainResult
-from trainer.start import Start
+from trainer.errors import CheckpointError, ConfigError
+from trainer.run.loop import TrainResult
+from trainer.run.start import Start
 from trainer.train import main, train
-from trainer.weights import load_weights
 
 pytestmark = pytest.mark.usefixtures("micro")
 
@@ -228,7 +229,7 @@ def test_a_full_disk_at_the_end_is_told_in_a_line(
 
     dataset, workdir = squares(25), tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.files.write_durably", full)
+        patch.setattr("trainer.checkpoints.files.write_durably", full)
         with pytest.raises(CheckpointError, match=r"safetensors: not written, No space left"):
             go(config(), dataset, workdir)
     assert not list(workdir.glob(".*.tmp"))

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pipeline.dataset.errors import DatasetError
+from pipeline.dataset.read.shards import Columns, PairDataset, Shard, ShardCache, leading_word
+from pipeline.dataset.tokens import Ids
+from pipeline.dataset.uid import Ints, Words, keyed_draws, uniform
 from trainer.config import TrainConfig
 from trainer.data import images, order
 from trainer.data.batch import TOKEN_MULTIPLE, Batch, canvas_side
-from trainer.data.shards import Columns, Dataset, Shard, ShardCache, leading_word
-from trainer.errors import DatasetError
-from trainer.text.tokenizer import Ids, encode_batch
+from trainer.text.tokenizer import encode_batch
 
 NUM_DRAWS = 7
 OPEN_WINDOWS = 2
@@ -53,7 +55,7 @@ class Chunks:
     """Chunks of a run over datasets taken by weight. It can be pickled until it is first used."""
 
     def __init__(
-        self, datasets: Sequence[Dataset], weights: Sequence[float], config: TrainConfig
+        self, datasets: Sequence[PairDataset], weights: Sequence[float], config: TrainConfig
     ) -> None:
         self.datasets, self.weights, self.config = datasets, weights, config
         shape = config.shape()
@@ -119,9 +121,9 @@ class Chunks:
             pairs.append(pair)
         return pairs, bad
 
-    def _draws(self, epochs: order.Ints, uids: order.Words) -> npt.NDArray[np.float32]:
-        words = order.keyed_draws("augment", self.config.seed, epochs, uids, NUM_DRAWS)
-        return order.uniform(words)
+    def _draws(self, epochs: Ints, uids: Words) -> npt.NDArray[np.float32]:
+        words = keyed_draws("augment", self.config.seed, epochs, uids, NUM_DRAWS)
+        return uniform(words)
 
     def _decoded(
         self, shard: Shard, row: int, draws: npt.NDArray[np.float32], out: images.Pixels
@@ -153,12 +155,12 @@ class Chunks:
         for index in (*range(first + 1, len(sizes)), *range(first + 1)):
             yield from ((index, following) for following in range(sizes[index]))
 
-    def _kept(self, epochs: order.Ints, uids: order.Words) -> order.Ints | None:
+    def _kept(self, epochs: Ints, uids: Words) -> Ints | None:
         """A random set of patches for each sample (FLIP, Li et al. 2023), int64 (b, K)."""
         if not self._num_patches:
             return None
         count = max(1, round(self._num_patches * (1 - self.config.patch_dropout)))
-        noise = order.keyed_draws("patches", self.config.seed, epochs, uids, self._num_patches)
+        noise = keyed_draws("patches", self.config.seed, epochs, uids, self._num_patches)
         return np.sort(noise.argsort(axis=1)[:, :count], axis=1)
 
 
@@ -171,7 +173,7 @@ def _token_ids(pairs: Sequence[Pair], context_length: int) -> list[Ids]:
     return [next(encoded) if ids is None else ids for ids in stored]
 
 
-def _padded(ids: Sequence[Ids], context_length: int) -> order.Ints:
+def _padded(ids: Sequence[Ids], context_length: int) -> Ints:
     longest = max(map(len, ids))
     width = min(-(-longest // TOKEN_MULTIPLE) * TOKEN_MULTIPLE, context_length)
     out = np.zeros((len(ids), width), np.int64)

@@ -15,12 +15,12 @@ from queue import Full, Queue
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
-from pipeline.manifest import digest_of
+from pipeline.dataset.manifest import digest_of
+from pipeline.dataset.read.shards import PairDataset
 from trainer.config import TrainConfig
 from trainer.data.batch import Batch
 from trainer.data.chunks import Chunk, Chunks, join
 from trainer.data.order import Mask
-from trainer.data.shards import Dataset
 from trainer.data.sources import Source, open_source
 from trainer.data.workers import Span, by_workers
 from trainer.errors import ConfigError
@@ -129,7 +129,7 @@ class Loader:
             pool.shutdown(cancel_futures=True)
 
 
-def _content(datasets: Sequence[Dataset], weights: Sequence[float]) -> str:
+def _content(datasets: Sequence[PairDataset], weights: Sequence[float]) -> str:
     """A single dataset's own digest, else one of all digests and their shares."""
     if len(datasets) == 1:
         return datasets[0].content

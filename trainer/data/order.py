@@ -4,7 +4,6 @@ Sample number g of a run is a place: a source, its epoch, a shard and a row. The
 to save, so a run resumes anywhere and splits its batches in any way. Refuses to know what rows are.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,10 +12,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.dataset.uid import Ints, Words, key_words, mix
 from trainer.errors import ConfigError
 
-Words = npt.NDArray[np.uint64]
-Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 ROUNDS = 6
@@ -88,13 +86,13 @@ class Order:
         for window in np.unique(windows).tolist():
             here = windows == window
             first, end = plan.windows[window : window + 2].tolist()
-            keys = _keys(f"{self._key}\0{epoch}\0{window}", ROUNDS)
+            keys = key_words(f"{self._key}\0{epoch}\0{window}", ROUNDS)
             shuffled[here] = first + permute(positions[here] - first, end - first, keys)
         turns = np.searchsorted(plan.starts, shuffled, side="right") - 1
         return plan.shards[turns], shuffled - plan.starts[turns]
 
     def _new_plan(self, epoch: int) -> EpochPlan:
-        keys = _keys(f"{self._key}\0{epoch}", ROUNDS)
+        keys = key_words(f"{self._key}\0{epoch}", ROUNDS)
         shards = permute(np.arange(len(self.sizes)), len(self.sizes), keys)
         starts = np.concatenate([[0], np.cumsum(self.sizes[shards])])
         return EpochPlan(shards, starts, np.append(starts[: -1 : self._window], starts[-1]))
@@ -167,7 +165,7 @@ class Mixture:
         blocks, offsets = np.divmod(samples, BLOCK)
         for block in np.unique(blocks).tolist():
             here = blocks == block
-            keys = _keys(f"{self._key}\0{block}", ROUNDS)
+            keys = key_words(f"{self._key}\0{block}", ROUNDS)
             offsets[here] = permute(offsets[here], BLOCK, keys)
         return blocks * BLOCK + offsets
 
@@ -185,37 +183,9 @@ def permute(positions: Ints, size: int, keys: Words) -> Ints:
     return values.astype(np.int64)
 
 
-def keyed_draws(purpose: str, seed: int, epoch: Ints, uids: Words, count: int) -> Words:
-    """`count` independent 64-bit words for each sample of (purpose, seed, epoch, uid).
-
-    `uids` are words of shape (rows, 2), `epoch` has shape (rows,), the result (rows, count).
-    """
-    keys = _keys(f"{purpose}\0{seed}", count)
-    mixed = _mix(_mix(uids[:, 0] ^ epoch.astype(np.uint64)) ^ uids[:, 1])
-    return _mix(mixed[:, None] ^ keys[None, :])
-
-
-def uniform(words: Words) -> npt.NDArray[np.float32]:
-    """Words as numbers in [0, 1), float32."""
-    return (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-
-
 def _feistel(values: Words, half: np.uint64, keys: Words) -> Words:
     mask = (np.uint64(1) << half) - np.uint64(1)
     left, right = values >> half, values & mask
     for key in keys:
-        left, right = right, left ^ (_mix(right ^ key) & mask)
+        left, right = right, left ^ (mix(right ^ key) & mask)
     return (left << half) | right
-
-
-@lru_cache(maxsize=1024)
-def _keys(text: str, count: int) -> Words:
-    data = hashlib.shake_128(text.encode()).digest(8 * count)
-    return np.frombuffer(data, "<u8").astype(np.uint64)
-
-
-def _mix(x: Words) -> Words:
-    """SplitMix64's finaliser (Steele et al. 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

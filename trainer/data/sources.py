@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from trainer.data.folder import PairFolder
-from trainer.data.shards import Dataset
-from trainer.data.subset import Subset
-from trainer.data.webdataset import TarFolder
-from trainer.errors import ConfigError, DatasetError
+from pipeline.dataset.errors import DatasetError
+from pipeline.dataset.read.folder import PairFolder
+from pipeline.dataset.read.shards import PairDataset
+from pipeline.dataset.read.subset import Subset
+from pipeline.dataset.read.webdataset import TarFolder
+from trainer.errors import ConfigError
 
 FIELDS = {"path", "weight", "subset"}
 
@@ -49,12 +50,12 @@ class Source:
         return (cls(Path(path), float(weight), None if subset is None else Path(subset)),)
 
 
-def open_source(source: Source, index_folder: Path) -> Dataset:
+def open_source(source: Source, index_folder: Path) -> PairDataset:
     """The dataset of a source; DatasetError if files are missing or it holds no pairs.
 
     Indexes that have to be made are kept in `index_folder`.
     """
-    dataset: Dataset
+    dataset: PairDataset
     if (source.path / "manifest.json").exists():
         dataset = PairFolder.at(source.path)
     elif any(source.path.glob("*.tar")):

@@ -11,21 +11,21 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.dataset.errors import UserError
 from trainer.data.chunks import Chunk, Chunks
-from trainer.errors import TrainerError
 
 Span = tuple[int, int]
 """Numbers of a chunk's first sample and of the one after its last."""
 
 
-class _Spans(Dataset[Chunk | TrainerError]):
+class _Spans(Dataset[Chunk | UserError]):
     def __init__(self, chunks: Chunks) -> None:
         self._chunks = chunks
 
-    def __getitem__(self, span: Span) -> Chunk | TrainerError:
+    def __getitem__(self, span: Span) -> Chunk | UserError:
         try:
             chunk = self._chunks.fetch(*span)
-        except TrainerError as error:
+        except UserError as error:
             return error
         # Tensors travel by shared memory, and each costs a file handle: only the large one is one.
         return {**chunk, "pixels": torch.from_numpy(chunk["pixels"])}
@@ -51,7 +51,7 @@ def by_workers(
     )
     try:
         for chunk in loader:
-            if isinstance(chunk, TrainerError):
+            if isinstance(chunk, UserError):
                 raise chunk
             yield {**chunk, "pixels": chunk["pixels"].numpy()}
     except (RuntimeError, EOFError, OSError) as error:
@@ -59,7 +59,7 @@ def by_workers(
         if met_inside or (isinstance(error, RuntimeError) and "worker (pid" not in str(error)):
             raise
         told = f"{type(error).__name__} {error}".splitlines()[0]
-        raise TrainerError(
+        raise UserError(
             f"a DataLoader worker died ({told}); if memory, /dev/shm or open files run out, use "
             "fewer num_workers"
         ) from error

@@ -13,13 +13,13 @@ import pyarrow as pa
 import torch
 
 from trainer.arithmetic import exact_products
-from trainer.evaluate import retrieval, zeroshot
+from trainer.checkpoints.files import sha256, to_json
+from trainer.checkpoints.weights import load_weights
 from trainer.evaluate.embed import embed_images, embed_texts
 from trainer.evaluate.intervals import wilson
 from trainer.evaluate.sets import EvalSet, Sample, Task, read_set
-from trainer.files import sha256, to_json
+from trainer.evaluate.tasks import retrieval, zeroshot
 from trainer.models.clip import CLIP
-from trainer.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def evaluate(
 ) -> list[Evaluation]:
     """Zero-shot classification, retrieval, or both, as the set can be asked; images embedded once.
 
-    `weights` is a file of `trainer.weights`. Raises CheckpointError or DatasetError.
+    `weights` is a file of `trainer.checkpoints.weights`. Raises CheckpointError or DatasetError.
     """
     where = torch.device(device)
     model, record = load_weights(weights, where)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trainer.errors import DatasetError
+from pipeline.dataset.errors import DatasetError
 
 IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
 

@@ -16,10 +16,10 @@ from torch.autograd.function import once_differentiable
 
 from trainer.arithmetic import exact_products
 from trainer.errors import ConfigError
-from trainer.losses.collectives import Group, gathered, own_rank, summed
 from trainer.losses.pairwise import cyclic_share, siglip_share
 from trainer.losses.softmax import clip_share
 from trainer.losses.tiled import Gradients, Strip
+from trainer.parallel.collectives import Group, gathered, own_rank, summed
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.losses.collectives import gathered
 from trainer.losses.tiled import Gradients, Slopes, Strip
+from trainer.parallel.collectives import gathered
 
 
 def siglip_share(

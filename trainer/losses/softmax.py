@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer.losses import kernels
-from trainer.losses.collectives import Group, gathered, largest, summed
 from trainer.losses.tiled import Gradients, Slopes, Strip
+from trainer.parallel.collectives import Group, gathered, largest, summed
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.losses.collectives import Group, scattered_sum
+from trainer.parallel.collectives import Group, scattered_sum
 
 Ids = list[tuple[Tensor, Tensor]]
 """For each kind of id those of a tile's rows, int64 (r,), and of its columns, int64 (c,)."""

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from trainer.arithmetic import as_in_a_run
 from trainer.config import RunConfig
-from trainer.distributed import World
 from trainer.losses import kernels
 from trainer.losses.objectives import Objective, Pairs, contrastive_loss
 from trainer.measure.losses import SCALE, unit_rows
 from trainer.measure.steps import Setting, noise_batch
 from trainer.models.init import new_clip
-from trainer.step import Stepper
+from trainer.parallel.world import World
+from trainer.run.step import Stepper
 
 PAIRS, TILE = 1_500, 512
 """Tiles off the diagonal too, and some that are not full."""

@@ -17,7 +17,7 @@ from typing import Self
 
 import torch
 
-from trainer.revision import revision
+from pipeline.dataset.provenance import revision
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from tempfile import TemporaryDirectory
 from trainer.arithmetic import as_in_a_run
 from trainer.config import RunConfig
 from trainer.data.loader import Loader, Source
-from trainer.distributed import World
 from trainer.measure.steps import Setting
 from trainer.models.init import new_clip
-from trainer.step import Stepper
-from trainer.timing import Stopwatch
+from trainer.parallel.world import World
+from trainer.run.step import Stepper
+from trainer.run.timing import Stopwatch
 
 
 @dataclass(frozen=True)

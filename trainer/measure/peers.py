@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from trainer.config import TrainConfig
 from trainer.models.config import ModelConfig
 from trainer.models.init import new_clip
-from trainer.step import DTYPES
+from trainer.run.step import DTYPES
 
 
 def dense_loss(image_BE: Tensor, text_BE: Tensor, scale: Tensor) -> Tensor:

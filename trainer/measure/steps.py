@@ -1,7 +1,7 @@
 """How fast training steps go on one device: ours and a peer's, on the same batch of noise.
 
-Ours is `trainer.step.Stepper` as a run has it: uint8 canvases in, update out. Rates do not depend
-on what pictures show, nor on which words texts have, only on how many.
+Ours is `trainer.run.step.Stepper` as a run has it: uint8 canvases in, update out. Rates do not
+depend on what pictures show, nor on which words texts have, only on how many.
 Shapes: b samples, C side of a canvas, S image side, L tokens.
 """
 
@@ -15,14 +15,14 @@ from trainer.arithmetic import as_in_a_run
 from trainer.config import Precision, RunConfig, TrainConfig
 from trainer.data import augment
 from trainer.data.batch import Batch
-from trainer.distributed import World
 from trainer.errors import ConfigError
 from trainer.measure.device import call_seconds, free_memory, peak_bytes, total_bytes
 from trainer.measure.peers import PeerStep, dense_step, load_open_clip, open_clip_step
 from trainer.models.flops import forward_flops
 from trainer.models.init import new_clip
-from trainer.step import Stepper
-from trainer.timing import BACKWARD, peak_flops
+from trainer.parallel.world import World
+from trainer.run.step import Stepper
+from trainer.run.timing import BACKWARD, peak_flops
 
 USABLE_FLOPS = 800e12
 """What large bf16 products reach on an H100, per second; the base of our goals."""

@@ -13,7 +13,8 @@ from typing import Any
 
 import regex
 
-SOT, EOT = 49_406, 49_407
+from pipeline.dataset.tokens import EOT, SOT
+
 NUM_MERGES = 49_152 - 256 - 2
 GONE = -1
 

@@ -16,21 +16,18 @@ from unicodedata import is_normalized
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.dataset.tokens import EOT, SOT, Ids, truncate
 from trainer.errors import ConfigError
-from trainer.text.bpe import EOT, SOT, encode_words
+from trainer.text.bpe import encode_words
 from trainer.text.words import encode_lines
 
 __all__ = [
     "CONTEXT_LENGTH",
-    "EOT",
     "OPENAI_MARKERS",
     "OPEN_CLIP_MARKERS",
-    "SOT",
-    "Ids",
     "clean",
     "encode_batch",
     "pad",
-    "truncate",
 ]
 
 CONTEXT_LENGTH = 77
@@ -39,8 +36,6 @@ OPEN_CLIP_MARKERS = ("<start_of_text>", "<end_of_text>")
 BLOCK = 4096
 CHARACTERS_PER_ID = 64
 """An id stands for 32 bytes at most, and every other character may be a space."""
-
-Ids = npt.NDArray[np.uint16]
 
 _TOUCHED = re.compile(
     "&(?! )|[\x00-\x08\x0a-\x1f\x7f-\x9f\u0132\u0133\u0149\u01c4-\u01cc\u01f1-\u01f3"
@@ -97,11 +92,6 @@ def _repaired(text: str) -> str:
     if _CURLY.search(text):
         return re.sub("[\u02bc\u2018-\u201b]", "'", re.sub("[\u201c-\u201f]", '"', text))
     return text
-
-
-def truncate(ids: Ids, context_length: int) -> Ids:
-    """Framed ids cut to `context_length`, EOT last."""
-    return ids if len(ids) <= context_length else np.append(ids[: context_length - 1], ids[-1:])
 
 
 def pad(batch: Sequence[Ids], multiple: int = 1) -> npt.NDArray[np.int64]:

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
-from trainer.text.bpe import EOT, SOT, merge_word
+from pipeline.dataset.tokens import EOT, SOT
+from trainer.text.bpe import merge_word
 
 try:
     from instant_clip_tokenizer import Tokenizer as FastTokenizer

@@ -1,0 +1,1 @@
+"""Duplicates: pairs that meet by an exact key, and pictures that are nearly the same."""

@@ -1,0 +1,1 @@
+"""From URLs to pictures: guarded, bounded and polite requests, and the pool they fill."""

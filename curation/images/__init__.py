@@ -1,0 +1,1 @@
+"""Encoded pictures: headers, decoding, rules on what they show, perceptual hashes."""

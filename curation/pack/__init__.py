@@ -1,0 +1,1 @@
+"""Shards: webdataset tars and Arrow files, deterministic to the byte."""

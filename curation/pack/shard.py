@@ -1,0 +1,205 @@
+"""Packs pictures and captions into a shard: a webdataset tar, an Arrow file and the table of both.
+
+All three hold the same pairs in the order of their uids, and the table says where in the tar each
+payload lies. Where shards are kept, and which pairs go into one, is not known here.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import simplejpeg
+from pydantic import Field
+
+from curation.images import jpeg
+from curation.images.decode import Broken, Picture, Probe, UndecodableImage, decode_rgb, probe
+from curation.pack.tar import TarWriter
+from pipeline.dataset.params import Params
+from pipeline.dataset.uid import UID_TYPE
+from pipeline.dataset.verdict import Judge, Reason
+
+Tokens = npt.NDArray[np.uint16]
+
+ARROW = pa.schema(
+    [
+        ("uid", UID_TYPE),
+        ("image", pa.large_binary()),
+        ("caption", pa.string()),
+        ("tokens", pa.list_(pa.uint16())),
+    ]
+)
+SIDECAR = pa.schema(
+    [
+        ("key", pa.string()),
+        ("image_offset", pa.int64()),
+        ("image_size", pa.int32()),
+        ("text_offset", pa.int64()),
+        ("text_size", pa.int32()),
+        ("json_offset", pa.int64()),
+        ("json_size", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("sha256", pa.binary(32)),
+        ("source_sha256", pa.binary(32)),
+        ("tokens", pa.list_(pa.uint16())),
+    ]
+)
+_BATCH_ROWS = 1024
+
+
+class PackReason(Reason):
+    """Why a pair is not in the shard."""
+
+    UNDECODABLE = "undecodable", "picture cannot be decoded", "its bytes are damaged", True
+
+
+class PackParams(Params):
+    """How pictures are stored."""
+
+    image_size: int = Field(256, ge=1)
+    """Pixels of the shorter side at most; pictures are never enlarged."""
+    quality: int = Field(95, ge=1, le=100)
+    """JPEG quality of what is encoded anew."""
+    max_pixels: int = Field(64_000_000, ge=1)
+    """Width times height of a source picture."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The rows with verdicts and places, the tar's bytes and the Arrow file's bytes."""
+
+    table: pa.Table
+    tar: bytes
+    arrow: bytes
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A picture as it goes into the shard, and the size that it came in."""
+
+    data: bytes
+    width: int
+    height: int
+    source: Probe
+
+
+def pack(
+    table: pa.Table, images: Sequence[bytes], tokens: Sequence[Tokens], params: PackParams
+) -> Packed:
+    """The shard of `table`, whose row i has the picture `images[i]` and the token ids `tokens[i]`.
+
+    The table keeps its rows and order and has the columns of `SIDECAR`, of which width, height and
+    sha256 now tell of the stored picture (source_sha256 has what sha256 was); verdicts are of
+    `PackReason`. Reads uid, caption, url, language and sha256.
+    """
+    # One picture at a time: codecs take one, and it costs a thousand times the loop.
+    stored = [_store(data, params) for data in images]
+    rows = table.select(["uid", "caption", "url", "language", "sha256"]).to_pylist()
+    tar, members = TarWriter(), []
+    sidecar: list[dict[str, object]] = [dict.fromkeys(SIDECAR.names) for _ in rows]
+    for at in sorted(range(len(rows)), key=lambda at: rows[at]["uid"]):
+        picture = stored[at]
+        if isinstance(picture, _Stored):
+            sidecar[at] = _write(tar, rows[at], picture, tokens[at])
+            members.append((rows[at], picture, tokens[at]))
+    judge = Judge(_with_sidecar(table, sidecar))
+    broken = [picture.why if isinstance(picture, Broken) else None for picture in stored]
+    where = np.array([why is not None for why in broken], bool)
+    judge.drop(where, PackReason.UNDECODABLE, evidence=broken)
+    return Packed(judge.table(), tar.finish(), _arrow(members))
+
+
+def _store(data: bytes, params: PackParams) -> _Stored | Broken:
+    header = probe(data)
+    if isinstance(header, Broken):
+        return header
+    try:
+        picture = decode_rgb(data, params.max_pixels, params.image_size)
+    except UndecodableImage as error:
+        return Broken(str(error)[:200])
+    small = min(header.width, header.height) <= params.image_size
+    if small and header.format == "jpeg" and jpeg.is_plain(data):
+        return _Stored(data, header.width, header.height, header)
+    picture = _shrink(picture, header, params.image_size)
+    encoded = simplejpeg.encode_jpeg(picture, params.quality, colorsubsampling="420")
+    return _Stored(encoded, picture.shape[1], picture.shape[0], header)
+
+
+def _shrink(picture: Picture, header: Probe, image_size: int) -> Picture:
+    """The shorter side brought down to `image_size`; the longer one in the source's proportion."""
+    height, width = picture.shape[:2]
+    short = min(height, width)
+    if short <= image_size:
+        return picture
+    scale = image_size / min(header.width, header.height)
+    size = max(round(header.width * scale), 1), max(round(header.height * scale), 1)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _write(
+    tar: TarWriter, row: dict[str, Any], stored: _Stored, tokens: Tokens
+) -> dict[str, object]:
+    key = row["uid"].hex()
+    digest = hashlib.sha256(stored.data).digest()
+    text, facts = row["caption"].encode(), _facts(row, stored, digest)
+    return {
+        "key": key,
+        "image_offset": tar.add(f"{key}.jpg", stored.data),
+        "image_size": len(stored.data),
+        "json_offset": tar.add(f"{key}.json", facts),
+        "json_size": len(facts),
+        "text_offset": tar.add(f"{key}.txt", text),
+        "text_size": len(text),
+        "width": stored.width,
+        "height": stored.height,
+        "sha256": digest,
+        "source_sha256": row["sha256"],
+        "tokens": tokens,
+    }
+
+
+def _facts(row: dict[str, Any], stored: _Stored, digest: bytes) -> bytes:
+    facts = {
+        "uid": row["uid"].hex(),
+        "url": row["url"],
+        "caption": row["caption"],
+        "language": row["language"],
+        "width": stored.width,
+        "height": stored.height,
+        "original_width": stored.source.width,
+        "original_height": stored.source.height,
+        "sha256": digest.hex(),
+    }
+    return json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _with_sidecar(table: pa.Table, sidecar: Sequence[dict[str, object]]) -> pa.Table:
+    table = table.drop_columns([name for name in SIDECAR.names if name in table.column_names])
+    for field in SIDECAR:
+        table = table.append_column(
+            field, pa.array([row[field.name] for row in sidecar], field.type)
+        )
+    return table
+
+
+def _arrow(rows: Sequence[tuple[dict[str, Any], _Stored, Tokens]]) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, ARROW) as writer:
+        for start in range(0, len(rows), _BATCH_ROWS):
+            batch = rows[start : start + _BATCH_ROWS]
+            columns = (
+                [row["uid"] for row, _, _ in batch],
+                [stored.data for _, stored, _ in batch],
+                [row["caption"] for row, _, _ in batch],
+                [ids for _, _, ids in batch],
+            )
+            arrays = [pa.array(*pair) for pair in zip(columns, ARROW.types, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=ARROW))
+    return sink.getvalue()

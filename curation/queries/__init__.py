@@ -1,0 +1,1 @@
+"""Query lists: matching captions against them, and balancing what matches."""

@@ -1,0 +1,1 @@
+"""Captions: repair, language, and rules on what they say."""

@@ -1,0 +1,166 @@
+"""Image-caption pairs from one WARC file: a row for every <img> of every HTML response in it.
+
+Rows that cannot be used are rows too, with a verdict; what the archive lost (a page that cannot be
+read, a file cut short) leaves one row that says where. Nothing here opens a path or a connection.
+"""
+
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from curation.web import html, warc
+from curation.web.warc import NotAWarc
+from pipeline.dataset.params import Params
+from pipeline.dataset.uid import UID_TYPE, pair_uid
+from pipeline.dataset.verdict import Judge, Reason
+
+__all__ = ["PAIR_SCHEMA", "ExtractParams", "ExtractReason", "NotAWarc", "extract"]
+
+PAIR_SCHEMA = pa.schema(
+    [
+        ("uid", UID_TYPE),
+        ("url", pa.string()),
+        ("caption", pa.string()),
+        ("page_url", pa.string()),
+        ("position", pa.int32()),
+        ("caption_source", pa.string()),
+    ]
+)
+
+
+class ExtractReason(Reason):
+    """Why an image of a page does not become a pair."""
+
+    NO_URL = "no_url", "the image element names no file"
+    BAD_SCHEME = "bad_scheme", "not an http or https address"
+    BAD_URL = "bad_url", "the address cannot be parsed"
+    URL_TOO_LONG = (
+        "url_too_long",
+        "the address is too long",
+        "raise max_url_chars if such addresses matter",
+        True,
+    )
+    PAGE_UNREADABLE = (
+        "page_unreadable",
+        "the page's record cannot be read",
+        "raise max_page_bytes if it is only large; otherwise the crawl is damaged",
+        True,
+    )
+    WARC_TRUNCATED = (
+        "warc_truncated",
+        "the crawl file is damaged or cut short here",
+        "fetch the file again; all pairs before the damage were kept",
+        True,
+    )
+
+
+class ExtractParams(Params):
+    """How much of a page and of an address is taken."""
+
+    max_url_chars: int = Field(2083, ge=64)
+    """Longest address of an image, in characters."""
+    max_page_bytes: int = Field(16 << 20, ge=1024)
+    """Largest page, before and after decompression, in bytes; a larger one is not read."""
+
+
+class _Finding(NamedTuple):
+    """What speaks against a row: its reason, the value that decided and a word of evidence."""
+
+    reason: ExtractReason | None = None
+    value: float | None = None
+    evidence: str | None = None
+
+
+class _Row(NamedTuple):
+    url: str
+    caption: str
+    page_url: str
+    position: int
+    caption_source: str
+    finding: _Finding
+
+
+def extract(source: BinaryIO | bytes, name: str, params: ExtractParams) -> pa.Table:
+    """The pairs of a WARC, plain or gzip: `PAIR_SCHEMA` sorted by uid, and `verdict`.
+
+    `name` stands for the file in its rows and messages. The url of a row is cut to `max_url_chars`,
+    its uid is of the whole url. Raises NotAWarc when the source is no WARC at all.
+    """
+    rows = list(_rows(source, name, params))
+    limit = params.max_url_chars
+    table = pa.table(
+        {
+            "uid": [pair_uid(row.url, row.caption) for row in rows],
+            "url": [row.url[:limit] for row in rows],
+            "caption": [row.caption for row in rows],
+            "page_url": [row.page_url for row in rows],
+            "position": [row.position for row in rows],
+            "caption_source": [row.caption_source for row in rows],
+        },
+        PAIR_SCHEMA,
+    )
+    order = pc.sort_indices(table, [("uid", "ascending")])
+    findings = [rows[i].finding for i in order.to_pylist()]
+    return _judged(table.take(order), findings, limit)
+
+
+def _judged(table: pa.Table, findings: list[_Finding], max_url_chars: int) -> pa.Table:
+    judge = Judge(table)
+    values = np.array([np.nan if f.value is None else f.value for f in findings], float)
+    evidence = [finding.evidence for finding in findings]
+    for reason in ExtractReason:
+        where = np.array([finding.reason is reason for finding in findings], bool)
+        bound = max_url_chars if reason is ExtractReason.URL_TOO_LONG else None
+        judge.drop(where, reason, values, bound, evidence)
+    return judge.table()
+
+
+def _rows(source: BinaryIO | bytes, name: str, params: ExtractParams) -> Iterator[_Row]:
+    for item in warc.pages(source, name, params.max_page_bytes):
+        if isinstance(item, warc.Damage):
+            where = f"byte {item.offset}: {item.why}"[:200]
+            finding = _Finding(ExtractReason.WARC_TRUNCATED, float(item.offset), where)
+            yield _Row(name, "", name, -1, "", finding)
+        else:
+            yield from _page_rows(item, params)
+
+
+def _page_rows(page: warc.Page, params: ExtractParams) -> Iterator[_Row]:
+    try:
+        text = page.html(params.max_page_bytes)
+    except warc.Unreadable as error:
+        finding = _Finding(ExtractReason.PAGE_UNREADABLE, evidence=str(error)[:200])
+        yield _Row(page.url, "", page.url, -1, "", finding)
+        return
+    for image in html.images(text, page.url, page.charset):
+        finding = _finding(image.url, params.max_url_chars)
+        source = image.caption_source
+        yield _Row(image.url, image.caption, page.url, image.position, source, finding)
+
+
+def _finding(url: str, max_chars: int) -> _Finding:
+    """What speaks against the absolute URL of an image."""
+    if not url:
+        return _Finding(ExtractReason.NO_URL)
+    scheme, colon, _ = url[:64].partition(":")
+    if scheme.lower() not in ("http", "https"):
+        return _Finding(ExtractReason.BAD_SCHEME, evidence=scheme.lower() if colon else "none")
+    if len(url) > max_chars:
+        return _Finding(ExtractReason.URL_TOO_LONG, float(len(url)))
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return _Finding(ExtractReason.BAD_URL, evidence=str(error)[:200])
+    if not host or not host.strip(".") or set(host) & _NOT_IN_A_HOST:
+        return _Finding(ExtractReason.BAD_URL, evidence="no usable host")
+    return _Finding()
+
+
+# https://url.spec.whatwg.org/#forbidden-host-code-points, less the brackets and colons of IPv6.
+_NOT_IN_A_HOST = frozenset(map(chr, range(0x21))) | frozenset('"#%/<>?@\\^`{|}\x7f')

@@ -1,0 +1,1 @@
+"""The `openwit` command, one module a verb."""

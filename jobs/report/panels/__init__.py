@@ -1,0 +1,1 @@
+"""What a report shows, one module a panel or a family of them."""

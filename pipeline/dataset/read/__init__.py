@@ -1,0 +1,1 @@
+"""Readers of pairs: finished datasets, foreign webdatasets and subsets of either."""

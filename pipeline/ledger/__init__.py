@@ -1,0 +1,1 @@
+"""The account of every row, read from manifests and ledgers."""

@@ -1,0 +1,1 @@
+"""Who calls the work of a stage: this process, or Ray."""

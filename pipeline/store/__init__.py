@@ -1,0 +1,1 @@
+"""What stands on storage: objects, finished stages, names, and what nothing reaches."""

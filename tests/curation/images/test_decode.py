@@ -1,0 +1,200 @@
+"""Decoding: one normal form for whatever comes, and nothing at all for what is damaged."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from curation.images.decode import Broken, Probe, UndecodableImage, decode_rgb, probe, sniff
+from tests.support.pictures import encode, photo
+
+LIMIT = 10_000_000
+PHOTO = photo(0)
+KINDS = {
+    "jpeg": encode(PHOTO, quality=90),
+    "progressive": encode(PHOTO, progressive=True),
+    "gray": encode(PHOTO.convert("L")),
+    "rgb jpeg": encode(PHOTO, keep_rgb=True),
+    "cmyk": encode(PHOTO.convert("CMYK")),
+    "png": encode(PHOTO, "png"),
+    "palette": encode(PHOTO.quantize(), "png"),
+    "one bit": encode(PHOTO.convert("1"), "png"),
+    "gray png": encode(PHOTO.convert("L"), "png"),
+    "webp": encode(PHOTO, "webp"),
+    "lossless": encode(PHOTO, "webp", lossless=True),
+    "gif": encode(PHOTO, "gif"),
+}
+
+
+def oracle(data):
+    """Pillow's reading, upright and in RGB."""
+    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+
+
+def furthest(a, b):
+    assert a.shape == b.shape
+    return np.abs(a.astype(int) - b).max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_are_those_that_pillow_reads(kind):
+    picture = decode_rgb(KINDS[kind], LIMIT)
+    assert picture.dtype == np.uint8
+    assert furthest(picture, oracle(KINDS[kind])) <= 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_header_tells_size_and_format(kind):
+    with Image.open(io.BytesIO(KINDS[kind])) as image:
+        name = image.format.lower()
+    assert probe(KINDS[kind]) == Probe(320, 240, name)
+    assert sniff(KINDS[kind]) == name
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+def test_exif_orientation_is_undone(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(PHOTO, kind, exif=exif)
+    assert furthest(decode_rgb(data, LIMIT), oracle(data)) <= 2
+    if kind == "jpeg":
+        assert probe(data) == Probe(*oracle(data).shape[1::-1], "jpeg")
+
+
+def test_alpha_is_laid_on_white():
+    image = Image.new("RGBA", (3, 1))
+    image.putdata([(255, 0, 0, 255), (255, 0, 0, 128), (255, 0, 0, 0)])
+    for kind in ("png", "webp"):
+        data = encode(image, kind, lossless=True, exact=True)
+        assert decode_rgb(data, LIMIT).tolist() == [[[255, 0, 0], [255, 127, 127], [255] * 3]]
+
+
+def test_a_transparent_palette_entry_is_white():
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([0, 1])
+    for kind in ("png", "gif"):
+        data = encode(image, kind, transparency=1)
+        assert decode_rgb(data, LIMIT).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_sixteen_bit_gray_keeps_its_high_byte():
+    levels = np.array([[0, 255, 256, 0x8000, 0xFFFF]], np.uint16)
+    data = encode(Image.fromarray(levels), "png")
+    assert decode_rgb(data, LIMIT)[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_the_first_frame_of_an_animation_counts():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    for kind in ("gif", "webp", "png"):
+        data = encode(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
+        assert decode_rgb(data, LIMIT)[4, 4].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_truncated_file_is_refused_or_whole_but_never_half(kind):
+    data, whole = KINDS[kind], decode_rgb(KINDS[kind], LIMIT)
+    for cut in range(1, len(data), max(len(data) // 40, 1)):
+        try:
+            picture = decode_rgb(data[:-cut], LIMIT)
+        except UndecodableImage:
+            continue
+        assert np.array_equal(picture, whole)
+        assert cut < 13
+
+
+@pytest.mark.parametrize("side", [16, 64, 100, 240])
+def test_a_scaled_decode_keeps_the_side_that_was_asked_for(side):
+    picture = decode_rgb(KINDS["jpeg"], LIMIT, side)
+    assert side <= min(picture.shape[:2]) <= 240
+    assert side > 120 or min(picture.shape[:2]) < 240
+    small = Image.fromarray(decode_rgb(KINDS["jpeg"], LIMIT)).resize(picture.shape[1::-1])
+    assert np.abs(picture.astype(int) - np.asarray(small)).mean() < 3
+
+
+def test_a_picture_smaller_than_the_side_asked_for_comes_whole():
+    assert decode_rgb(KINDS["jpeg"], LIMIT, 4000).shape == (240, 320, 3)
+
+
+def png_header(width, height):
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return b"\x89PNG\r\n\x1a\n" + chunk
+
+
+BOMBS = {
+    "png": png_header(30_000, 30_000),
+    "gif": b"GIF89a" + struct.pack("<HH", 65_000, 65_000) + bytes(20),
+    "webp": b"RIFF"
+    + struct.pack("<I", 30)
+    + b"WEBPVP8X"
+    + struct.pack("<I", 10)
+    + bytes(4)
+    + b"\xfe\x3f\x00\xfe\x3f\x00"
+    + bytes(8),
+    "jpeg": KINDS["jpeg"].replace(struct.pack(">HH", 240, 320), struct.pack(">HH", 60_000, 60_000)),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_is_refused_by_its_header(kind):
+    header = probe(BOMBS[kind])
+    assert isinstance(header, Probe)
+    assert header.width * header.height > 200_000_000
+    with pytest.raises(UndecodableImage, match="more than 10000000 pixels"):
+        decode_rgb(BOMBS[kind], LIMIT)
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused():
+    data = KINDS["progressive"]
+    scan = data.index(b"\xff\xda")
+    bomb = data[:-2] + data[scan : scan + 400] * 1000 + data[-2:]
+    with pytest.raises(UndecodableImage, match="scans"):
+        decode_rgb(bomb, LIMIT)
+
+
+BROKEN = {
+    "empty": b"",
+    "text": b"<html>404</html>",
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "tiff": b"II*\x00" + bytes(100),
+    "bmp": b"BM" + bytes(100),
+    "riff of another kind": b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(100),
+    "jpeg marker only": b"\xff\xd8\xff",
+    "jpeg without frame": b"\xff\xd8\xff\xda\x00\x02" + bytes(50),
+    "jpeg with a segment past the end": b"\xff\xd8\xff\xe0\xff\xff" + bytes(50),
+    "jpeg of no width": KINDS["jpeg"].replace(struct.pack(">HH", 240, 320), bytes(4)),
+    "png signature only": b"\x89PNG\r\n\x1a\n",
+    "png of no height": png_header(10, 0),
+    "png of two giga": png_header(1, 1 << 31),
+    "png with another first chunk": b"\x89PNG\r\n\x1a\n" + bytes(30),
+    "gif of no size": b"GIF89a" + bytes(30),
+    "gif header cut": b"GIF89a\x01",
+    "webp cut": KINDS["webp"][:-9],
+    "webp of an unknown chunk": b"RIFF\x10\x00\x00\x00WEBPVP9 " + bytes(30),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_header_that_makes_no_sense_is_broken(kind):
+    header = probe(BROKEN[kind])
+    assert isinstance(header, Broken)
+    assert header.why
+    with pytest.raises(UndecodableImage):
+        decode_rgb(BROKEN[kind], LIMIT)
+
+
+def test_damage_never_raises_anything_else():
+    draw = np.random.default_rng(0)
+    for data in KINDS.values():
+        for _ in range(12):
+            changed = np.frombuffer(data, np.uint8).copy()
+            changed[draw.integers(0, len(data), 6)] ^= draw.integers(1, 256, 6, dtype=np.uint8)
+            try:
+                assert decode_rgb(changed.tobytes(), LIMIT).ndim == 3
+            except UndecodableImage as error:
+                assert str(error)

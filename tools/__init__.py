@@ -1,0 +1,1 @@
+"""What builds the things that openwit ships; not part of the distribution."""

@@ -1,0 +1,1 @@
+"""The generator of the mini-web that the quickstart runs on."""

@@ -1,0 +1,1 @@
+"""Weights to and from OpenAI, open_clip and Hugging Face."""

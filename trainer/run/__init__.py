@@ -1,0 +1,1 @@
+"""One training run: its loop, its steps, and what watches over them."""
