@@ -1,0 +1,131 @@
+"""Every column that a dataset of ours may have: its name, type, unit and a sentence on it.
+
+Stages declare which of these they need and which they add; recipes are checked by it, manifests
+record it, and the reference in the documentation is printed from it. A stage of somebody else's
+declares columns of its own in the same way.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.dataset.uid import UID_TYPE
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: what it is called, how it is stored, what it holds and in which unit."""
+
+    name: str
+    type: pa.DataType
+    about: str
+    unit: str = ""
+
+    @property
+    def field(self) -> pa.Field:
+        """The same as Arrow has it."""
+        return pa.field(self.name, self.type)
+
+    def as_json(self) -> dict[str, str]:
+        """The same in plain values, as manifests record it."""
+        return {
+            "name": self.name,
+            "type": str(self.type),
+            "unit": self.unit,
+            "about": self.about,
+        }
+
+
+def schema_of(columns: Iterable[Column]) -> pa.Schema:
+    """The columns as an Arrow schema, in order."""
+    return pa.schema([column.field for column in columns])
+
+
+def put(table: pa.Table, values: Mapping[Column, pa.Array | pa.ChunkedArray]) -> pa.Table:
+    """The table with these columns; one that it has already is replaced where it stands.
+
+    So a stage that runs a second time leaves one column of each name. Raises TypeError where values
+    are not of the column's type.
+    """
+    for column, array in values.items():
+        if array.type != column.type:
+            raise TypeError(f"column {column.name} is of {column.type}, not of {array.type}")
+        place = table.schema.get_field_index(column.name)
+        if place < 0:
+            table = table.append_column(column.field, array)
+        else:
+            table = table.set_column(place, column.field, array)
+    return table
+
+
+# The pair, as a page tells it.
+UID = Column("uid", UID_TYPE, "Who the pair is: BLAKE2b-128 of url, NUL and caption as first seen.")
+URL = Column("url", pa.string(), "Address of the picture, absolute.")
+CAPTION = Column("caption", pa.string(), "The words that stand beside the picture.")
+PAGE_URL = Column("page_url", pa.string(), "Address of the page that shows the picture.")
+POSITION = Column("position", pa.int32(), "Place among the page's pictures; -1 for a lost page.")
+CAPTION_SOURCE = Column("caption_source", pa.string(), "Where the page gave the words: alt, ...")
+PAIR = (UID, URL, CAPTION, PAGE_URL, POSITION, CAPTION_SOURCE)
+
+# What is found out about its caption.
+RAW_CAPTION = Column("raw_caption", pa.string(), "The caption before repair; null if it is equal.")
+LANGUAGE = Column("language", pa.string(), "Likeliest language (ISO 639, as lid.176 has it) or ''.")
+LANGUAGE_SCORE = Column("language_score", pa.float32(), "Its probability.")
+URL_COPIES = Column("url_copies", pa.int32(), "Rows that share the canonical URL.", "rows")
+QUERY_IDS = Column(
+    "query_ids", pa.list_(pa.uint32()), "Queries that the caption contains, ascending line numbers."
+)
+KEEP_PROBABILITY = Column("keep_probability", pa.float32(), "Chance that balancing keeps the pair.")
+
+# A query, counted.
+QUERY_ID = Column("query_id", pa.uint32(), "Line number of the query, from 0.")
+COUNT = Column("count", pa.int64(), "Pairs whose caption contains the query.", "pairs")
+
+# Its picture, as the network sent it, and where in the pool it lies.
+SHA256 = Column("sha256", pa.binary(32), "SHA-256 of the picture's bytes: as sent, then as packed.")
+HTTP_STATUS = Column("http_status", pa.int16(), "Status of the last answer.")
+CONTENT_TYPE = Column("content_type", pa.string(), "What the server called it.")
+FINAL_URL = Column("final_url", pa.string(), "Address after redirects.")
+POOL_PART = Column("pool_part", pa.int32(), "Part of the pool that holds the picture.")
+POOL_OFFSET = Column("pool_offset", pa.int64(), "Where it begins in that part's tar.", "bytes")
+POOL_SIZE = Column("pool_size", pa.int32(), "How long it is.", "bytes")
+POOL = (POOL_PART, POOL_OFFSET, POOL_SIZE)
+
+# What decoding it shows.
+WIDTH = Column("width", pa.int32(), "Width of the upright picture.", "pixels")
+HEIGHT = Column("height", pa.int32(), "Height of the upright picture.", "pixels")
+FORMAT = Column("format", pa.string(), "Format by its first bytes: jpeg, png, webp or gif.")
+PHASH = Column("phash", pa.uint64(), "DCT perceptual hash; null if nothing was decoded.")
+COLOURS = Column("colours", pa.binary(48), "Mean RGB colours of a 4 x 4 grid.")
+IMAGE_COPIES = Column("image_copies", pa.int32(), "Rows with the same bytes.", "rows")
+NEAR_COPIES = Column("near_copies", pa.int32(), "Pictures in its group of near copies.", "rows")
+
+# Two pictures that are nearly the same.
+UID_A = Column("uid_a", UID_TYPE, "The smaller uid of the two.")
+UID_B = Column("uid_b", UID_TYPE, "The larger uid of the two.")
+DISTANCE = Column("distance", pa.int8(), "Bits in which their hashes differ.", "bits")
+PIXELS_A = Column("pixels_a", pa.int64(), "Size of the first picture.", "pixels")
+PIXELS_B = Column("pixels_b", pa.int64(), "Size of the second picture.", "pixels")
+EDGES = (UID_A, UID_B, DISTANCE, PIXELS_A, PIXELS_B)
+
+# Where a shard keeps it.
+KEY = Column("key", pa.string(), "Key of the sample in the tar: the uid in hex.")
+IMAGE_OFFSET = Column("image_offset", pa.int64(), "Where the picture begins in the tar.", "bytes")
+IMAGE_SIZE = Column("image_size", pa.int32(), "How long the picture is.", "bytes")
+TEXT_OFFSET = Column("text_offset", pa.int64(), "Where the caption begins in the tar.", "bytes")
+TEXT_SIZE = Column("text_size", pa.int32(), "How long the caption is.", "bytes")
+JSON_OFFSET = Column("json_offset", pa.int64(), "Where the facts begin in the tar.", "bytes")
+JSON_SIZE = Column("json_size", pa.int32(), "How long the facts are.", "bytes")
+SOURCE_SHA256 = Column("source_sha256", pa.binary(32), "SHA-256 of the bytes as the network sent.")
+TOKENS = Column("tokens", pa.list_(pa.uint16()), "CLIP's ids of the caption, markers included.")
+SIDECAR = (
+    *(KEY, IMAGE_OFFSET, IMAGE_SIZE, TEXT_OFFSET, TEXT_SIZE, JSON_OFFSET, JSON_SIZE),
+    *(WIDTH, HEIGHT, SHA256, SOURCE_SHA256, TOKENS),
+)
+
+# One answer of an evaluation.
+SET = Column("set", pa.string(), "Name of the evaluation set.")
+TASK = Column("task", pa.string(), "What was asked: zeroshot_classification or zeroshot_retrieval.")
+SAMPLE_ID = Column("sample_id", pa.string(), "Key of the sample in its set.")
+REPORT_JSON = Column("json", pa.string(), "The report's figures, as one JSON object.")
