@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.stage import KEY
+from pipeline.stage import Keyed
 from pipeline.store.objects import Store
 
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -61,7 +61,9 @@ def _settle(
     return order
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    if isinstance(column, pa.Array):
+        return column
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
@@ -74,11 +76,11 @@ class Spill:
     rows: int
 
 
-def cut(table: pa.Table, num_buckets: int) -> Spill:
-    """Cut a table with a `KEY` column into `num_buckets` sections; empty ones take no bytes."""
-    buckets = bucket_of(_whole(table[KEY]), num_buckets)
+def cut(rows: Keyed, num_buckets: int) -> Spill:
+    """Cut rows by their keys into `num_buckets` sections; empty ones take no bytes."""
+    buckets = bucket_of(_whole(rows.keys), num_buckets)
     # A stable sort keeps the uid order of the source inside each section.
-    ordered = table.take(pa.array(np.argsort(buckets, kind="stable"))).combine_chunks()
+    ordered = rows.table.take(pa.array(np.argsort(buckets, kind="stable"))).combine_chunks()
     ends = np.cumsum(np.bincount(buckets, minlength=num_buckets))
     return _written(ordered, ends)
 

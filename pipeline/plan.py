@@ -5,20 +5,26 @@ beyond that a plan says what the stage waits for. It reads manifests and refs an
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pipeline.dataset.manifest import Manifest
-from pipeline.identity import recipe_key, source_digest
+from pipeline.dataset.errors import DatasetError, UserError
+from pipeline.dataset.manifest import Manifest, Source
+from pipeline.errors import StageFailed
+from pipeline.identity import chosen, recipe_key, stage_source
 from pipeline.inputs import resolve
-from pipeline.recipe import Node, Recipe
-from pipeline.stage import Side
+from pipeline.recipe import Recipe
+from pipeline.stage import Side, Whole
 from pipeline.store import refs
 from pipeline.store.objects import Store
 from pipeline.store.result import Result
+from pipeline.wiring import Node
 
 KEY_DIGITS = 16
+NAMED = 3
+UPSTREAM = "upstream"
+"""What a manifest calls the input that a stage reads its rows from."""
 
 
 class Action(StrEnum):
@@ -41,9 +47,9 @@ class Step:
     node: Node
     action: Action
     why: str
-    key: str | None = None
-    folder: str | None = None
-    inputs: Mapping[str, str] | None = None
+    key: str = ""
+    folder: str = ""
+    inputs: Mapping[str, Source] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
@@ -69,38 +75,55 @@ class Planner:
         """A finished stage or input by name, None while the stage is not finished."""
         return self._given.get(source) or self.finished.get(source)
 
+    def finished_side(self, name: str) -> Side:
+        """A finished stage or input; StageFailed where it is not finished yet."""
+        source = self.side(name)
+        if source is None:
+            raise StageFailed(f"{name} is not finished, so nothing can be made from it")
+        return source
+
     def step(self, node: Node) -> Step:
         """What to do about a stage, given what is finished so far."""
-        sources = {"": node.upstream, **node.sides}
-        contents: dict[str, str] = {}
-        for side, source in sources.items():
-            found = self.side(source)
-            if found is None:
-                return Step(node, Action.WAITS, f"for {source}")
-            contents[side or "upstream"] = found.content
-        params = node.params.model_dump(mode="json")
-        key = recipe_key(node.stage.name, node.stage.version, params, contents)
+        inputs: dict[str, Source] = {}
+        for side, name in {UPSTREAM: node.upstream, **node.sides}.items():
+            source = self.side(name)
+            if source is None:
+                return Step(node, Action.WAITS, f"for {name}")
+            inputs[side] = Source(name, source.content_digest)
+        digests = {side: source.digest for side, source in inputs.items()}
+        key = recipe_key(node.stage, node.params, digests)
         folder = f"{node.stage.name}/{key[:KEY_DIGITS]}"
         if self.store.exists(f"{folder}/manifest.json"):
-            return self._reused(node, key, folder, contents)
-        action, why = self._reason(node, params, contents, folder)
-        return Step(node, action, why, key, folder, contents)
+            action, why = self._reused(node, folder)
+        else:
+            action, why = self._reason(node, inputs, folder)
+        return Step(node, action, why, key, folder, inputs)
 
-    def _reused(self, node: Node, key: str, folder: str, inputs: Mapping[str, str]) -> Step:
-        manifest = Result(self.store, folder).manifest
-        if manifest.provenance.get("source") == source_digest(node.stage.modules):
-            return Step(node, Action.REUSED, "", key, folder, inputs)
-        why = (
-            f"made by other code of {node.stage.name} v{node.stage.version}; reused, bump the "
-            "stage's version to make it anew"
+    def check_place(self, until: str | None = None) -> None:
+        """UserError if a stage up to `until` needs a local disk and the store is none."""
+        for node in self.recipe.nodes:
+            if isinstance(node.stage.shape, Whole) and self.store.local("") is None:
+                raise UserError(
+                    f"stages.{node.name}: {node.stage.name} works on a local disk, and the store "
+                    f"is {self.store.url}; take a local store, or run --until the stage before it"
+                )
+            if node.name == until:
+                return
+
+    def _reused(self, node: Node, folder: str) -> tuple[Action, str]:
+        recorded = Result(self.store, folder).manifest.provenance.get("source", {})
+        source = stage_source(node.stage)
+        if recorded == source:
+            return Action.REUSED, ""
+        return Action.DRIFT, (
+            f"made by other code of {node.stage.name} v{node.stage.version} "
+            f"({_differing(recorded, source)}); reused, bump the stage's version to make it anew"
         )
-        return Step(node, Action.DRIFT, why, key, folder, inputs)
 
     def _reason(
         self,
         node: Node,
-        params: Mapping[str, Any],
-        inputs: Mapping[str, str],
+        inputs: Mapping[str, Source],
         folder: str,
     ) -> tuple[Action, str]:
         if done := len(self.store.paths(f"{folder}/done")):
@@ -108,39 +131,53 @@ class Planner:
         before = self._previous(node)
         if before is None:
             return Action.NEW, "never made for this build"
-        if before.version != node.stage.version:
-            return Action.VERSION_CHANGED, f"{before.version} -> {node.stage.version}"
-        if dict(before.params) != dict(params):
-            return Action.PARAMS_CHANGED, _changes(before.params, params)
-        changed = [name for name, content in inputs.items() if before.inputs.get(name) != content]
-        sources = {"upstream": node.upstream, **node.sides}
-        return Action.INPUT_CHANGED, ", ".join(sources[name] for name in changed)
+        if before.stage_version != node.stage.version:
+            return Action.VERSION_CHANGED, f"{before.stage_version} -> {node.stage.version}"
+        if changes := _changes(before.params, node):
+            return Action.PARAMS_CHANGED, changes
+        digests = {side: source.digest for side, source in before.inputs.items()}
+        changed = [
+            source.name for side, source in inputs.items() if digests.get(side) != source.digest
+        ]
+        return Action.INPUT_CHANGED, ", ".join(changed)
 
     def _previous(self, node: Node) -> Manifest | None:
         """The newest result that this build had for a stage and the store still has."""
         for ref in self._before:
             if node.name in ref.folders:
                 try:
-                    return ref.dataset(self.store, node.name).manifest
-                except FileNotFoundError:
+                    return ref.result(self.store, node.name).manifest
+                except (FileNotFoundError, DatasetError):
                     continue
         return None
 
 
 def make(recipe: Recipe, store: Store) -> list[Step]:
-    """The plan of a recipe: one step a stage, in order."""
+    """The plan of a recipe: one step per stage, in order."""
     planner, steps = Planner(recipe, store), []
+    planner.check_place()
     for node in recipe.nodes:
         step = planner.step(node)
-        if step.done and step.folder:
+        if step.done:
             planner.finished[node.name] = Result(store, step.folder)
         steps.append(step)
     return steps
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    fields = sorted({*before, *now})
-    changed = (field for field in fields if before.get(field) != now.get(field))
+def _changes(before: Mapping[str, Any], node: Node) -> str:
+    """The parameters that differ; one that was not recorded had today's default."""
+    now = node.params.model_dump(mode="json")
+    neutral = {name: value for name, value in now.items() if name not in chosen(node.params)}
+    then = {**neutral, **before}
     return ", ".join(
-        f"{field} {before.get(field)}\N{RIGHTWARDS ARROW}{now.get(field)}" for field in changed
+        f"{name} {then.get(name)}\N{RIGHTWARDS ARROW}{now.get(name)}"
+        for name in sorted({*then, *now})
+        if then.get(name) != now.get(name)
     )
+
+
+def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The modules whose code differs, the first few by name."""
+    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

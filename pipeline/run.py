@@ -11,24 +11,25 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.dataset.manifest import Manifest, Part, digest_of
-from pipeline.dataset.provenance import revision, versions
+from pipeline.contract import check_inputs
+from pipeline.dataset.manifest import Manifest
 from pipeline.errors import StageFailed
-from pipeline.identity import canonical_json, source_digest
-from pipeline.inputs import Files
+from pipeline.identity import canonical_json
+from pipeline.manifesting import make_manifest
 from pipeline.plan import Planner, Step
-from pipeline.recipe import Node, Recipe
+from pipeline.recipe import Recipe
 from pipeline.schedule.scheduler import Scheduler
-from pipeline.stage import Exchange, Fold, Map, Side
+from pipeline.stage import Exchange, Fold, Read, Side, Whole
 from pipeline.store import refs
 from pipeline.store.objects import Store
 from pipeline.store.result import Result
 from pipeline.watch.progress import Progress
+from pipeline.wiring import Node
 from pipeline.work import FOLD_GROUP, StageRun, num_buckets, part, spill
 
 
 @dataclass(frozen=True)
-class Loss:
+class DamageLoss:
     """A stage that lost more rows to damage than its budget allows."""
 
     node: str
@@ -55,7 +56,12 @@ class Build:
     store: Store
     steps: list[Step] = field(default_factory=list)
     finished: dict[str, Result] = field(default_factory=dict)
-    losses: list[Loss] = field(default_factory=list)
+    losses: list[DamageLoss] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        reused = sum(step.done for step in self.steps)
+        stages = f"{len(self.finished)} stages, {reused} reused"
+        return f"<Build {self.recipe.name}: {stages}, {len(self.losses)} over their loss budget>"
 
 
 def build(
@@ -73,18 +79,18 @@ def build(
     Raises UserError, StageFailed or Interrupted; everything committed before stays.
     """
     planner = Planner(recipe, store, given)
+    planner.check_place(until)
     result = Build(recipe, store, finished=planner.finished)
     for node in recipe.nodes:
         step = planner.step(node)
-        assert step.folder is not None and step.key is not None
-        dataset = Result(store, step.folder)
+        stage = Result(store, step.folder)
         progress.begin(step)
         if not step.done:
             run_stage(step, stage_run(planner, step), scheduler, progress)
-        progress.end(step, dataset.manifest)
-        planner.finished[node.name] = dataset
+        progress.end(step, stage.manifest)
+        planner.finished[node.name] = stage
         result.steps.append(step)
-        result.losses.extend(_loss(node, dataset.manifest))
+        result.losses.extend(_loss(node, stage.manifest))
         refs.move(store, refs.Ref(recipe.name, _folders(planner.finished)))
         if node.name == until:
             break
@@ -92,23 +98,23 @@ def build(
 
 
 def stage_run(planner: Planner, step: Step) -> StageRun:
-    """The work order for a step whose inputs are all finished."""
-    node, folder = step.node, step.folder
-    upstream = planner.side(node.upstream)
-    sides = {name: planner.side(source) for name, source in node.sides.items()}
-    assert folder is not None and upstream is not None
-    ready = {name: side for name, side in sides.items() if side is not None}
-    return StageRun(node.stage, node.params, node.execution, planner.store, folder, upstream, ready)
+    """The work order for a step; UserError unless its inputs are finished and fit the stage."""
+    node = step.node
+    upstream = planner.finished_side(node.upstream)
+    sides = {name: planner.finished_side(source) for name, source in node.sides.items()}
+    check_inputs(node.stage, upstream, sides)
+    folder = step.folder
+    return StageRun(node.stage, node.params, node.execution, planner.store, folder, upstream, sides)
 
 
 def run_stage(step: Step, run: StageRun, scheduler: Scheduler, progress: Progress) -> Manifest:
     """Finish one stage: spill if its shape needs it, make the parts, commit the manifest."""
     _freeze_plan(step, run)
-    if not isinstance(run.stage.shape, Map):
+    if isinstance(run.stage.shape, Exchange | Fold):
         _spill_all(run, scheduler, progress)
     total = _num_parts(run)
     _do_rest(run, "done", total, scheduler, progress)
-    manifest = _manifest(step, run, total)
+    manifest = make_manifest(run, step.key, step.inputs, total)
     run.store.create(f"{run.folder}/manifest.json", manifest.to_json().encode())
     _clear_spills(run)
     return manifest
@@ -119,8 +125,7 @@ def _freeze_plan(step: Step, run: StageRun) -> None:
         "stage": run.stage.name,
         "version": run.stage.version,
         "key": step.key,
-        "params": run.params.model_dump(mode="json"),
-        "inputs": dict(step.inputs or {}),
+        "inputs": {side: source.digest for side, source in step.inputs.items()},
         "partitions": _num_parts(run),
     }
     data = (canonical_json(plan) + "\n").encode()
@@ -133,19 +138,20 @@ def _freeze_plan(step: Step, run: StageRun) -> None:
 
 
 def _num_parts(run: StageRun) -> int:
-    shape, upstream = run.stage.shape, run.upstream
-    if isinstance(shape, Exchange):
-        return num_buckets(run)
-    if isinstance(shape, Fold) or shape.whole:
-        return 1
-    return len(upstream.files) if isinstance(upstream, Files) else len(upstream.manifest.parts)
+    match run.stage.shape:
+        case Read():
+            return len(run.files.files)
+        case Exchange() as shape:
+            return num_buckets(run, shape)
+        case Fold() | Whole():
+            return 1
+    return len(run.rows.manifest.parts)
 
 
 def _spill_all(run: StageRun, scheduler: Scheduler, progress: Progress) -> None:
     if run.index.exists():
         return
-    assert isinstance(run.upstream, Result)
-    sources = len(run.upstream.manifest.parts)
+    sources = len(run.rows.manifest.parts)
     total = -(-sources // FOLD_GROUP) if isinstance(run.stage.shape, Fold) else sources
     _do_rest(run, "spilled", total, scheduler, progress)
     records = run.writer.records("spilled", range(total))
@@ -166,54 +172,8 @@ def _do_rest(
         progress.tell(run.status())
 
 
-def _manifest(step: Step, run: StageRun, total: int) -> Manifest:
-    records = run.writer.records("done", range(total))
-    parts = tuple(Part.from_json(record) for record in records)
-    dropped = [part.files["dropped"].digest for part in parts if "dropped" in part.files]
-    manifest = Manifest(
-        stage=run.stage.name,
-        version=run.stage.version,
-        key=step.key or "",
-        params=run.params.model_dump(mode="json"),
-        inputs=dict(step.inputs or {}),
-        conserves=run.stage.conserves,
-        content=digest_of([part.content for part in parts]),
-        ledger=digest_of(dropped),
-        rows_in=sum(part.rows_in for part in parts),
-        rows_kept=sum(part.rows_kept for part in parts),
-        rows_dropped=sum(part.rows_dropped for part in parts),
-        reasons=_totals(parts),
-        parts=parts,
-        provenance=_provenance(run),
-    )
-    _check_conservation(run, manifest)
-    return manifest
-
-
-def _totals(parts: tuple[Part, ...]) -> dict[str, int]:
-    totals: dict[str, int] = {}
-    for each in parts:
-        for reason, count in each.reasons.items():
-            totals[reason] = totals.get(reason, 0) + count
-    return dict(sorted(totals.items()))
-
-
-def _check_conservation(run: StageRun, manifest: Manifest) -> None:
-    if not run.stage.conserves:
-        return
-    name = run.stage.name
-    if manifest.rows_in != manifest.rows_kept + manifest.rows_dropped:
-        raise StageFailed(
-            f"{name}: {manifest.rows_in} rows went in, {manifest.rows_kept} were kept and "
-            f"{manifest.rows_dropped} dropped: they do not add up"
-        )
-    if isinstance(run.upstream, Result) and manifest.rows_in != run.upstream.manifest.rows_kept:
-        given = run.upstream.manifest.rows_kept
-        raise StageFailed(f"{name}: was given {given} rows and saw {manifest.rows_in}")
-
-
 def _clear_spills(run: StageRun) -> None:
-    if isinstance(run.stage.shape, Map):
+    if not isinstance(run.stage.shape, Exchange | Fold):
         return
     kept = ("parts/", "dropped/", "done/", "plan.json", "manifest.json")
     paths = run.store.paths(run.folder)
@@ -222,42 +182,34 @@ def _clear_spills(run: StageRun) -> None:
     )
 
 
-def _provenance(run: StageRun) -> dict[str, Any]:
-    source = source_digest(run.stage.modules)
-    return {"source": source, "versions": versions(), "revision": revision()}
-
-
-def _loss(node: Node, manifest: Manifest) -> list[Loss]:
-    damages = node.stage.damages()
+def _loss(node: Node, manifest: Manifest) -> list[DamageLoss]:
+    damages = manifest.damages()
     reasons = {name: count for name, count in manifest.reasons.items() if name in damages}
     lost, budget = sum(reasons.values()), node.execution.loss_budget
     if lost <= budget * manifest.rows_in:
         return []
-    return [Loss(node.name, manifest.rows_in, lost, budget, reasons)]
+    return [DamageLoss(node.name, manifest.rows_in, lost, budget, reasons)]
 
 
 def _folders(finished: Mapping[str, Result]) -> dict[str, str]:
-    return {name: dataset.folder for name, dataset in finished.items()}
+    return {name: result.folder for name, result in finished.items()}
 
 
 def summary(build: Build) -> dict[str, Any]:
     """A build in plain values: for `--json` and for tests that compare runs."""
+    fields = ("key", "content_digest", "ledger_digest", "rows_in", "rows_kept", "rows_dropped")
     stages = {}
-    for name, dataset in build.finished.items():
-        manifest = asdict(dataset.manifest)
-        fields = (
-            "key",
-            "content",
-            "ledger",
-            "rows_in",
-            "rows_kept",
-            "rows_dropped",
-            "reasons",
-        )
-        stages[name] = {field: manifest[field] for field in fields} | {"folder": dataset.folder}
-    actions = {step.node.name: step.action.value for step in build.steps}
+    for step in build.steps:
+        result = build.finished[step.node.name]
+        manifest = result.manifest
+        stages[step.node.name] = {
+            **{name: getattr(manifest, name) for name in fields},
+            "reasons": dict(manifest.reasons),
+            "folder": result.folder,
+            "action": step.action.value,
+        }
     return {
         "name": build.recipe.name,
-        "stages": {name: {**stages[name], "action": actions[name]} for name in stages},
+        "stages": stages,
         "losses": [asdict(loss) for loss in build.losses],
     }

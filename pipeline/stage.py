@@ -1,30 +1,32 @@
-"""Stages: a name, a version, frozen parameters and a pure function, in one of three shapes.
+"""Stages: a name, a version, frozen parameters, the columns they need and add, and a pure function.
 
-`Map` works on one partition at a time, `Exchange` makes rows meet by key, `Fold` reduces
-partitions to one small artifact. Parameters are identity; `Execution` is how a stage runs and
-never enters a key.
+The function has one of five shapes: `Read` makes rows from a file, `Map` works on one partition at
+a time, `Exchange` makes rows meet by key, `Fold` reduces partitions to one small table, `Whole`
+sees its input at once. Parameters are identity; `Execution` is how a stage runs and never enters a
+key.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeAlias
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeVar
 
-from pipeline.inputs import Files
+from pipeline.dataset.params import Params
+from pipeline.dataset.schema import Column
+from pipeline.dataset.verdict import RESERVED, Reason
+from pipeline.errors import RecipeError
+from pipeline.inputs import Files, InputFile
 from pipeline.store.result import Result
 
 Side = Result | Files
-
-KEY = "key"
-"""The column that an exchange adds while rows travel: fixed_size_binary(16), gone afterwards."""
-
+"""What a stage reads: the rows of a finished stage, or files that the user gave."""
 
 STATUS = "status"
-"""The file of a scratch folder that holds what `Task.tell` said last."""
+"""The file of a scratch folder that holds what `WholeTask.report` said last."""
 
 
 class Execution(BaseModel):
@@ -46,34 +48,92 @@ class Execution(BaseModel):
     """The share of rows that may be lost to damage before the run ends with exit code 2."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a stage's function is given: one partition, its parameters and the other inputs it
-    named.
+P = TypeVar("P", bound=Params)
+E = TypeVar("E", bound=Execution, default=Execution)
 
-    `table` holds the partition's rows, sorted by uid. `upstream` is the whole input and `sides` the
-    other inputs by name. `scratch` is a folder of the stage's own that survives a kill; it exists
-    for stages that see their input whole.
+
+@dataclass(frozen=True)
+class FilesSide:
+    """A further input of a stage that consists of files; `default` names it in a recipe."""
+
+    default: str
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class RowsSide:
+    """A further input of a stage that is another stage's result.
+
+    `needs` are the columns and `files` the suffixes of the files that it must have.
     """
 
-    index: int
-    params: Any
-    execution: Any
-    table: pa.Table
-    upstream: Side
-    sides: Mapping[str, Side]
-    scratch: Path | None = None
+    default: str
+    about: str = ""
+    needs: tuple[Column, ...] = ()
+    files: tuple[str, ...] = ()
 
-    def tell(self, line: str) -> None:
+
+SideSpec = FilesSide | RowsSide
+
+
+@dataclass(frozen=True)
+class Task(Generic[P, E]):
+    """What every stage function is given: which partition, its parameters, the other inputs."""
+
+    index: int
+    params: P
+    execution: E
+    sides: Mapping[str, Side]
+
+    def result(self, side: str) -> Result:
+        """A side that is a finished stage; RecipeError if it is none."""
+        source = self.sides.get(side)
+        if isinstance(source, Result):
+            return source
+        raise RecipeError(f"{side}: give it the result of a stage, not files")
+
+    def files(self, side: str) -> Files:
+        """A side that consists of files; RecipeError if it does not."""
+        source = self.sides.get(side)
+        if isinstance(source, Files):
+            return source
+        raise RecipeError(f"{side}: give it files, not the result of a stage")
+
+
+@dataclass(frozen=True)
+class FileTask(Task[P, E]):
+    """One file of an input, from which rows are made."""
+
+    file: InputFile
+
+
+@dataclass(frozen=True)
+class RowsTask(Task[P, E]):
+    """One partition, or one bucket: `table` holds its rows, sorted by uid."""
+
+    table: pa.Table
+
+
+@dataclass(frozen=True)
+class WholeTask(RowsTask[P, E]):
+    """A whole input at once.
+
+    `table` holds the rows of a stage that conserves them, `upstream` is where they come from, and
+    `scratch` is a folder of the stage's own that survives a kill.
+    """
+
+    upstream: Result
+    scratch: Path
+
+    def report(self, line: str) -> None:
         """Say in one line how far a long task is, for whoever watches the run."""
-        if self.scratch is not None:
-            self.scratch.mkdir(parents=True, exist_ok=True)
-            (self.scratch / STATUS).write_text(line, encoding="utf-8")
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        (self.scratch / STATUS).write_text(line, encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a stage's function gives back: rows with verdicts, and files to keep beside them by
+    """What a stage function returns: rows with verdicts, and files to keep beside them by
     suffix.
     """
 
@@ -82,83 +142,153 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Map:
-    """One partition in, the same rows out with verdicts.
+class Keyed:
+    """Rows on their way to a bucket: `keys` is fixed_size_binary(16), one for each row."""
 
-    `whole` makes a single partition of the whole input, for work that cannot be cut (training); its
-    task's table then holds `columns` of every row (all of them by default).
-    """
-
-    run: Callable[[Task], Output]
-    whole: bool = False
-    columns: tuple[str, ...] | None = None
+    table: pa.Table
+    keys: pa.Array
 
 
 @dataclass(frozen=True)
-class Exchange:
+class Rule(Generic[P]):
+    """A rule of curation, `(table, params) -> table with verdicts`, as a stage function."""
+
+    rule: Callable[[pa.Table, P], pa.Table]
+
+    def __call__(self, task: RowsTask[P, Any]) -> Output:
+        """Judge the rows of a partition."""
+        return Output(self.rule(task.table, task.params))
+
+
+@dataclass(frozen=True)
+class Read(Generic[P, E]):
+    """Rows from files: each file of the input is one partition."""
+
+    run: Callable[[FileTask[P, E]], Output]
+
+
+@dataclass(frozen=True)
+class Map(Generic[P, E]):
+    """One partition in, one partition out."""
+
+    run: Callable[[RowsTask[P, E]], Output]
+
+    @classmethod
+    def over(cls, rule: Callable[[pa.Table, P], pa.Table]) -> "Map[P, E]":
+        """A map that needs nothing but its rows and parameters."""
+        return cls(Rule(rule))
+
+
+@dataclass(frozen=True)
+class Exchange(Generic[P, E]):
     """Rows meet by key: `spread` gives every row its key, `run` sees all the rows of a bucket at
     once.
 
-    `spread(table, params)` returns a table with the column `KEY`; it may repeat rows in a stage
-    that does not conserve them. Buckets are ranges of keys, `buckets(rows, params)` of them.
+    `spread(table, params)` may repeat rows in a stage that does not conserve them. Buckets are
+    ranges of keys, `buckets(rows, params)` of them.
     """
 
-    spread: Callable[[pa.Table, Any], pa.Table]
-    run: Callable[[Task], Output]
-    buckets: Callable[[int, Any], int]
+    spread: Callable[[pa.Table, P], Keyed]
+    run: Callable[[RowsTask[P, E]], Output]
+    buckets: Callable[[int, P], int]
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Partitions to one small table: `part` of each, merged associatively, then finished.
+class Fold(Generic[P, E]):
+    """Partitions to one small table: `part` of each, merged associatively.
 
     `part(task)` is the table of one partition; `merge(tables, params)` joins any number of them,
     read one at a time, and gives the same result however they are grouped.
     """
 
-    part: Callable[[Task], pa.Table]
-    merge: Callable[[Iterable[pa.Table], Any], pa.Table]
-
-
-Shape = Map | Exchange | Fold
+    part: Callable[[RowsTask[P, E]], pa.Table]
+    merge: Callable[[Iterable[pa.Table], P], pa.Table]
 
 
 @dataclass(frozen=True)
-class Stage:
+class Whole(Generic[P, E]):
+    """The whole input as one partition, for work that cannot be cut (training).
+
+    A stage that conserves rows is given their `columns` (all of them by default). It works in a
+    scratch folder, so its store must be on a local disk.
+    """
+
+    run: Callable[[WholeTask[P, E]], Output]
+    columns: tuple[str, ...] | None = None
+
+
+Shape: TypeAlias = Read[P, E] | Map[P, E] | Exchange[P, E] | Fold[P, E] | Whole[P, E]
+
+
+@dataclass(frozen=True)
+class Stage(Generic[P, E]):
     """One kind of work.
 
-    `reads` is "rows" for a stage that takes the rows of the stage before it, or the name of the
-    input or stage that it takes by default. `conserves` promises its input's rows back, each with
-    a verdict. `sides` names further inputs and where each comes from by default; `sees_all` adds
-    every input and earlier stage of the recipe. `modules` are those whose source makes up the
-    stage, watched for drift.
+    `needs` are the columns that its input must have and `adds` those that it adds, or, if it does
+    not conserve rows, all that its own rows have; `rewrites` are those of `adds` that may be
+    another stage's. `reads` is "rows" for a stage that takes the rows of the stage before it, or
+    the name of the input or stage that it takes by default. `conserves` promises its input's rows
+    back, each with a verdict. `files` are the suffixes of what it writes beside its rows,
+    `needs_files` of what its input must have. `sides` are further inputs by name; `sees_all` adds
+    every input and earlier stage of the recipe.
+
+    Raises TypeError where a declaration contradicts itself.
     """
 
     name: str
     version: int
     summary: str
-    params: type[BaseModel]
-    shape: Shape
-    reasons: type[StrEnum] | None = None
+    params: type[P]
+    shape: Shape[P, E]
+    needs: tuple[Column, ...] = ()
+    adds: tuple[Column, ...] = ()
+    rewrites: tuple[Column, ...] = ()
+    reasons: type[Reason] | None = None
     reads: str = "rows"
     conserves: bool = True
-    sides: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    needs_files: tuple[str, ...] = ()
+    sides: Mapping[str, SideSpec] = field(default_factory=dict)
     sees_all: bool = False
-    execution: type[Execution] = Execution
-    modules: tuple[str, ...] = ()
+    execution: type[E] = Execution  # type: ignore[assignment]  # the default of E
 
     def __post_init__(self) -> None:
         """Parameters that could change or grow unnoticed are refused here, once."""
         config = self.params.model_config
         if not config.get("frozen") or config.get("extra") != "forbid":
             raise TypeError(f"{self.name}: {self.params.__name__} must be frozen and forbid extras")
+        if isinstance(self.shape, Fold) and self.conserves:
+            raise TypeError(f"{self.name}: a Fold makes rows of its own, so conserves is False")
+        if taken := RESERVED & {column.name for column in self.adds}:
+            raise TypeError(f"{self.name}: columns called {sorted(taken)} are the ledger's")
+        if not set(self.rewrites) <= set(self.adds):
+            raise TypeError(f"{self.name}: what it rewrites is among what it adds")
 
-    def damages(self) -> frozenset[str]:
-        """The reasons that mean a row was lost to a fault."""
-        members = self.reasons or ()
-        return frozenset(str(reason) for reason in members if getattr(reason, "damage", False))
+    @property
+    def reads_files(self) -> bool:
+        """Whether its input is files and not rows."""
+        return isinstance(self.shape, Read)
 
-    def label(self, reason: str) -> str:
-        """What a person reads for a reason."""
-        members = {str(member): member for member in self.reasons or ()}
-        return str(getattr(members.get(reason), "label", reason))
+    def columns_after(self, before: Iterable[Column]) -> tuple[Column, ...]:
+        """The columns of its result, given those of its input."""
+        if self.reads_files or not self.conserves:
+            return self.adds
+        return tuple({column.name: column for column in (*before, *self.adds)}.values())
+
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """The functions that make its result, for whoever asks where their source is."""
+        functions: list[Callable[..., Any]] = []
+        for function in vars(self.shape).values():
+            if callable(function):
+                functions.append(function.rule if isinstance(function, Rule) else function)
+        return tuple(functions)
+
+    def reason_list(self) -> dict[str, dict[str, str | bool]]:
+        """Its closed list of reasons in plain values: label, hint and damage of each."""
+        return {
+            str(reason): {"label": reason.label, "hint": reason.hint, "damage": reason.damage}
+            for reason in self.reasons or ()
+        }
+
+
+AnyStage: TypeAlias = Stage[Any, Any]

@@ -1,6 +1,6 @@
 """What a worker does: one partition of one stage, from its rows to its commit.
 
-Two kinds of work cover the three shapes. `spill` is the first half of an exchange or a fold; `part`
+Two kinds of work cover the five shapes. `spill` is the first half of an exchange or a fold; `part`
 makes a committed part. Both are plain functions of a `StageRun` and an index, so any scheduler can
 call them, twice if need be.
 """
@@ -10,28 +10,33 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel
-
+from pipeline.contract import check_columns, check_conserved
 from pipeline.dataset.errors import DamagedFile, OpenwitError
 from pipeline.dataset.manifest import Part
+from pipeline.dataset.params import Params
 from pipeline.errors import StageFailed
 from pipeline.exchange import SpillIndex, cut, sort_by_uid, whole
+from pipeline.inputs import Files, InputFile
 from pipeline.stage import (
-    KEY,
     STATUS,
+    AnyStage,
     Exchange,
     Execution,
+    FileTask,
     Fold,
     Map,
     Output,
+    Read,
+    RowsTask,
     Side,
-    Stage,
-    Task,
+    Whole,
+    WholeTask,
 )
 from pipeline.store.objects import Store
 from pipeline.store.parts import PartWriter, Split, parquet_bytes, part_record, split
@@ -45,13 +50,27 @@ FOLD_GROUP = 64
 class StageRun:
     """A stage about to run: what it is, what it reads, and where it writes. Travels to workers."""
 
-    stage: Stage
-    params: BaseModel
+    stage: AnyStage
+    params: Params
     execution: Execution
     store: Store
     folder: str
     upstream: Side
     sides: Mapping[str, Side]
+
+    @property
+    def rows(self) -> Result:
+        """The result that it reads rows from; StageFailed for a stage that reads files."""
+        if isinstance(self.upstream, Result):
+            return self.upstream
+        raise StageFailed(f"{self.stage.name}: reads rows, and was given {self.upstream}")
+
+    @property
+    def files(self) -> Files:
+        """The files that it reads; StageFailed for a stage that reads rows."""
+        if isinstance(self.upstream, Files):
+            return self.upstream
+        raise StageFailed(f"{self.stage.name}: reads files, and was given {self.upstream}")
 
     @property
     def writer(self) -> PartWriter:
@@ -63,28 +82,21 @@ class StageRun:
         """Where its spills are listed."""
         return SpillIndex(self.store, self.folder)
 
+    @property
+    def scratch(self) -> Path | None:
+        """A folder of its own that survives a kill, None in a store that is no local folder."""
+        return self.store.local(f"{self.folder}/scratch")
+
     def status(self) -> str:
         """What a long task said last of how far it is; empty if it says nothing."""
-        path = self.store.local(f"{self.folder}/scratch/{STATUS}")
         try:
-            return path.read_text(encoding="utf-8") if path else ""
+            return (self.scratch / STATUS).read_text(encoding="utf-8") if self.scratch else ""
         except FileNotFoundError:
             return ""
 
-    def task(self, index: int, table: pa.Table) -> Task:
+    def task(self, index: int, table: pa.Table) -> RowsTask[Any, Any]:
         """The stage function's view of one partition."""
-        shape = self.stage.shape
-        root = self.store.local(f"{self.folder}/scratch")
-        scratch = root if isinstance(shape, Map) and shape.whole else None
-        return Task(
-            index,
-            self.params,
-            self.execution,
-            table,
-            self.upstream,
-            self.sides,
-            scratch,
-        )
+        return RowsTask(index, self.params, self.execution, self.sides, table)
 
 
 @dataclass(frozen=True)
@@ -99,112 +111,111 @@ class Done:
     reasons: Mapping[str, int]
 
 
+def num_buckets(run: StageRun, shape: Exchange[Any, Any]) -> int:
+    """How many buckets an exchange has: a function of its input's rows and its parameters."""
+    return max(1, shape.buckets(run.rows.manifest.rows_kept, run.params))
+
+
 def spill(run: StageRun, index: int) -> Done:
     """The first half of an exchange or a fold for one source partition (or group of them)."""
     with _named(run, index):
-        watch, shape = Stopwatch(), run.stage.shape
-        if isinstance(shape, Exchange):
-            assert isinstance(run.upstream, Result)
-            table = shape.spread(run.upstream.rows(index), run.params)
-            pieces = cut(table, num_buckets(run))
-        else:
-            assert isinstance(shape, Fold)
-            table = _folded(run, shape, index)
-            pieces = whole(table)
-        ref = run.writer.file("spill", index, "arrow", pieces.data)
+        clock = WorkClock()
+        match run.stage.shape:
+            case Exchange() as shape:
+                keyed = shape.spread(run.rows.rows(index), run.params)
+                table, sections = keyed.table, cut(keyed, num_buckets(run, shape))
+            case Fold() as shape:
+                table = _folded(run, shape, index)
+                sections = whole(table)
+            case shape:
+                raise StageFailed(f"a {type(shape).__name__} spills nothing")
+        ref = run.writer.file("spill", index, "arrow", sections.data)
         schema = bytes(table.schema.serialize()).hex()
         record = {
             "path": ref.path,
-            "offsets": pieces.offsets,
+            "offsets": sections.offsets,
             "schema": schema,
-            "run": watch.facts(),
+            "run": clock.facts(),
         }
         run.writer.commit("spilled", index, record)
-    return Done(index, pieces.rows, pieces.rows, {})
+    return Done(index, sections.rows, sections.rows, {})
 
 
-def _folded(run: StageRun, shape: Fold, group: int) -> pa.Table:
-    assert isinstance(run.upstream, Result)
-    parts = run.upstream.manifest.parts[group * FOLD_GROUP : (group + 1) * FOLD_GROUP]
-    rows = (run.task(part.index, run.upstream.rows(part.index)) for part in parts)
-    return shape.merge((shape.part(task) for task in rows), run.params)
+def _folded(run: StageRun, shape: Fold[Any, Any], group: int) -> pa.Table:
+    parts = run.rows.manifest.parts[group * FOLD_GROUP : (group + 1) * FOLD_GROUP]
+    tasks = (run.task(part.index, run.rows.rows(part.index)) for part in parts)
+    return shape.merge((shape.part(task) for task in tasks), run.params)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A partition as it was given and as its function returned it.
+
+    `table` is None where rows were made from a file, `file` is that file.
+    """
+
+    rows_in: int
+    output: Output
+    table: pa.Table | None = None
+    file: InputFile | None = None
 
 
 def part(run: StageRun, index: int) -> Done:
     """Make and commit one part."""
     with _named(run, index):
-        watch = Stopwatch()
-        table, born = _input(run, index)
-        output = _apply(run, run.task(index, table))
-        rows_in = _rows_in(run, table, output, born)
-        if run.stage.conserves and not born:
-            _check_conserved(table, output.table)
-        reasons = frozenset(str(reason) for reason in run.stage.reasons or ())
-        rows = split(output.table, reasons)
-        committed = _write(run, index, rows_in, rows, output)
-        record = run.writer.commit("done", index, part_record(committed, watch.facts()))
-    winner = Part.from_json(record)
+        clock = WorkClock()
+        work = _work(run, index)
+        if run.stage.conserves and work.table is not None:
+            check_conserved(work.table, work.output.table)
+        check_columns(run.stage, work.table, work.output.table)
+        reasons = frozenset(map(str, run.stage.reasons or ()))
+        rows = split(work.output.table, reasons)
+        committed = _write(run, index, work, rows)
+        facts = {"file": work.file.facts()} if work.file else {}
+        record = part_record(committed, clock.facts()) | facts
+        winner = Part.from_json(run.writer.commit("done", index, record))
     return Done(index, winner.rows_in, winner.rows_kept, winner.reasons)
 
 
-def _input(run: StageRun, index: int) -> tuple[pa.Table, bool]:
-    """The rows of a partition, and whether they are yet to be born from a file."""
-    shape, upstream = run.stage.shape, run.upstream
-    if isinstance(shape, Fold):
-        return shape.merge(run.index.sections(index), run.params), False
-    if isinstance(shape, Exchange):
-        sections = list(run.index.sections(index))
-        rows = pa.concat_tables(sections) if sections else run.index.schema().empty_table()
-        return sort_by_uid(rows), False
-    if not isinstance(upstream, Result):
-        return pa.table({}), True
-    if not shape.whole:
-        return upstream.rows(index), False
-    # A stage that derives something of its own reads what it needs of its input itself.
-    table = upstream.table(shape.columns) if run.stage.conserves else pa.table({})
-    return table, False
+def _work(run: StageRun, index: int) -> _Work:
+    """Call the stage's function on what its shape says."""
+    match run.stage.shape:
+        case Read(function):
+            file = run.files.files[index]
+            output = function(FileTask(index, run.params, run.execution, run.sides, file))
+            return _Work(output.table.num_rows, output, file=file)
+        case Map(function):
+            table = run.rows.rows(index)
+        case Exchange(run=function):
+            sections = list(run.index.sections(index))
+            rows = pa.concat_tables(sections) if sections else run.index.schema().empty_table()
+            table = sort_by_uid(rows)
+        case Fold(merge=merge):
+            output = Output(merge(run.index.sections(index), run.params))
+            return _Work(run.rows.manifest.rows_kept, output)
+        case Whole(function, columns):
+            return _whole(run, index, function, columns)
+    return _Work(table.num_rows, function(run.task(index, table)), table)
 
 
-def _rows_in(run: StageRun, table: pa.Table, output: Output, born: bool) -> int:
-    if isinstance(run.stage.shape, Fold) and isinstance(run.upstream, Result):
-        return run.upstream.manifest.rows_kept
-    rows: int = output.table.num_rows if born else table.num_rows
-    return rows
+def _whole(run: StageRun, index: int, function: Any, columns: tuple[str, ...] | None) -> _Work:
+    if run.scratch is None:
+        raise StageFailed(f"works on a local disk, and the store is {run.store.url}")
+    # A stage that derives rows of its own reads what it needs of its input itself.
+    table = run.rows.table(columns) if run.stage.conserves else pa.table({})
+    own = (index, run.params, run.execution, run.sides)
+    return _Work(table.num_rows, function(WholeTask(*own, table, run.rows, run.scratch)), table)
 
 
-def _apply(run: StageRun, task: Task) -> Output:
-    shape = run.stage.shape
-    if isinstance(shape, Fold):
-        return Output(task.table)
-    output = shape.run(task)
-    if KEY in output.table.column_names:
-        output = replace(output, table=output.table.drop_columns([KEY]))
-    return output
-
-
-def _check_conserved(before: pa.Table, after: pa.Table) -> None:
-    if after.num_rows != before.num_rows:
-        raise StageFailed(f"was given {before.num_rows} rows and returned {after.num_rows}")
-    if not after["uid"].equals(before["uid"]):
-        raise StageFailed("returned other rows than it was given, or in another order")
-
-
-def _write(run: StageRun, index: int, rows_in: int, rows: Split, output: Output) -> Part:
+def _write(run: StageRun, index: int, work: _Work, rows: Split) -> Part:
     writer = run.writer
     files = {"parquet": writer.file("parts", index, "parquet", parquet_bytes(rows.kept))}
-    for suffix, data in output.files.items():
+    for suffix, data in work.output.files.items():
         files[suffix] = writer.file("parts", index, suffix, data)
     if rows.dropped.num_rows:
         files["dropped"] = writer.file("dropped", index, "parquet", parquet_bytes(rows.dropped))
     dropped = rows.dropped.num_rows
-    return Part(index, rows_in, rows.kept.num_rows, dropped, rows.reasons, files)
-
-
-def num_buckets(run: StageRun) -> int:
-    """How many buckets an exchange has: a function of its input's rows and its parameters."""
-    shape = run.stage.shape
-    assert isinstance(shape, Exchange) and isinstance(run.upstream, Result)
-    return max(1, shape.buckets(run.upstream.manifest.rows_kept, run.params))
+    return Part(index, work.rows_in, rows.kept.num_rows, dropped, rows.reasons, files)
 
 
 @contextmanager
@@ -216,14 +227,14 @@ def _named(run: StageRun, index: int) -> Iterator[None]:
     except StageFailed as error:
         raise StageFailed(f"{where}: {error}") from error
     except DamagedFile as error:
-        raise StageFailed(f"{where}: cannot trust its input: {error}") from error
+        raise DamagedFile(f"{where} cannot trust its input: {error}") from error
     except OpenwitError:
         raise
     except Exception as error:
         raise StageFailed(f"{where}: {type(error).__name__}: {error}") from error
 
 
-class Stopwatch:
+class WorkClock:
     """Wall-clock facts of one piece of work: for records and people, never for identity."""
 
     def __init__(self) -> None:

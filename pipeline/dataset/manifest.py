@@ -1,23 +1,26 @@
 """Manifests: what a finished stage holds, file by file, with the digests that identify it.
 
-A manifest is written last, so its presence means that the stage is complete. This module reads and
-checks datasets with the standard library and pyarrow alone: machines that train have no more. It
-refuses to know how a dataset is made.
+A manifest is written last, so its presence means that the stage is complete. It explains itself:
+names and digests of its inputs, its columns, the reasons for which rows were dropped. This module
+reads and checks datasets with the standard library and pyarrow alone: machines that train have no
+more.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset.errors import DamagedFile
+from pipeline.dataset.errors import DamagedFile, DatasetError, NewerFormat
 
 DIGEST_BYTES = 16
+FORMAT = 1
+"""The format that is written. A number behind a dot (1.2) adds keys that older readers keep."""
 
 
 def digest(data: bytes | memoryview) -> str:
@@ -43,12 +46,13 @@ class FileRef:
         if place.is_absolute() or ".." in place.parts:
             raise ValueError(f"the file {self.path} is not below its folder")
 
-    def check(self, data: bytes | memoryview) -> None:
-        """Raise `DamagedFile` unless `data` is what was written."""
-        if digest(data) != self.digest:
+    def check(self, data: bytes | memoryview, folder: str | Path) -> None:
+        """Raise `DamagedFile` unless `data` is what was written; `folder` is the stage's."""
+        if (actual := digest(data)) != self.digest:
             raise DamagedFile(
-                f"{self.path}: its {len(data)} bytes do not have the digest {self.digest} that the "
-                "manifest records; delete the stage's folder and run the recipe again"
+                f"{folder}/{self.path}: damaged in storage: its {len(data):,} bytes have the "
+                f"digest {actual}, but the manifest records {self.digest}; delete {folder} and run "
+                "the recipe again to make that stage anew"
             )
 
 
@@ -68,7 +72,7 @@ class Part:
     files: Mapping[str, FileRef]
 
     @property
-    def content(self) -> str:
+    def content_digest(self) -> str:
         """The digest of the kept rows and whatever stands beside them."""
         kept = sorted(suffix for suffix in self.files if suffix != "dropped")
         return digest_of([f"{suffix} {self.files[suffix].digest}" for suffix in kept])
@@ -82,50 +86,107 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """A finished stage: its identity, its inputs, its totals and its parts in order.
+class Source:
+    """Where an input came from: its name in the recipe, and the digest of its content."""
 
-    `content` identifies what was kept, `ledger` what was dropped and why. `conserves` tells a
-    stage whose rows are its input's from one that derives new rows (counts, edges, scores).
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A finished stage: its identity, its inputs, its columns, its totals and its parts in order.
+
+    `content_digest` identifies what was kept, `ledger_digest` what was dropped and why. `conserves`
+    is False for a stage that derives new rows (counts, edges, scores). `columns` have name, type,
+    unit and about; `reason_list` has label, hint and damage for every reason of the stage's closed
+    list. `extra` holds the keys that a newer minor format has added, unread and kept.
     """
 
     stage: str
-    version: int
+    stage_version: int
+    summary: str = ""
     key: str
     params: Mapping[str, Any]
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, Source]
     conserves: bool
-    content: str
-    ledger: str
+    columns: Sequence[Mapping[str, str]] = ()
+    content_digest: str
+    ledger_digest: str
     rows_in: int
     rows_kept: int
     rows_dropped: int
     reasons: Mapping[str, int]
-    parts: tuple[Part, ...]
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    reason_list: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    parts: tuple[Part, ...] = field(repr=False)
+    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    format: int | float = FORMAT
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        rows = f"{self.rows_in:,} in, {self.rows_kept:,} kept, {self.rows_dropped:,} dropped"
+        name = f"{self.stage} v{self.stage_version}"
+        return f"<Manifest of {name}: {rows}, {len(self.parts)} parts, {self.content_digest[:12]}>"
+
+    def label(self, reason: str) -> str:
+        """What a person reads for a reason."""
+        return str(self.reason_list.get(reason, {}).get("label", reason))
+
+    def damages(self) -> frozenset[str]:
+        """The reasons that mean a row was lost to a fault."""
+        return frozenset(name for name, facts in self.reason_list.items() if facts.get("damage"))
+
+    def as_json(self) -> dict[str, Any]:
+        """The manifest in plain values, the keys of a newer minor format included."""
+        record = asdict(self)
+        return {**record.pop("extra"), **record}
 
     def to_json(self) -> str:
         """One JSON object, sorted keys, a newline at the end."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(self.as_json(), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read a manifest back."""
-        record = json.loads(text)
-        parts = tuple(Part.from_json(part) for part in record.pop("parts"))
-        return cls(**record, parts=parts)
+        """Read a manifest back.
+
+        Raises NewerFormat for one that only a later openwit can read, DatasetError for one that is
+        damaged.
+        """
+        try:
+            record = json.loads(text)
+            _check_format(record.get("format"))
+            names = {item.name for item in fields(cls)} - {"extra"}
+            own = {name: record[name] for name in names & record.keys()}
+            own["parts"] = tuple(Part.from_json(part) for part in own["parts"])
+            own["inputs"] = {name: Source(**source) for name, source in own["inputs"].items()}
+            return cls(**own, extra={name: record[name] for name in record.keys() - names})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise DatasetError(f"manifest.json is damaged ({what})") from error
+
+
+def _check_format(written: object) -> None:
+    if not isinstance(written, int | float):
+        raise DatasetError(
+            "manifest.json has no format number: an openwit before format 1 wrote it; run the "
+            "recipe again"
+        )
+    if int(written) > FORMAT:
+        raise NewerFormat(
+            f"manifest.json is of format {written}, and this openwit reads up to {FORMAT}.x: "
+            "install a newer openwit"
+        )
 
 
 def load(folder: str | Path) -> Manifest:
-    """The manifest of a stage's folder on a local disk; FileNotFoundError if it is not complete."""
-    return Manifest.from_json((Path(folder) / "manifest.json").read_bytes())
+    """The manifest of a stage's folder on a local disk.
 
-
-def read_table(folder: str | Path, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
-    """The rows of one Parquet file, after its digest has been checked."""
-    data = (Path(folder) / ref.path).read_bytes()
-    ref.check(data)
-    return parquet_table(data, columns)
+    Raises FileNotFoundError if the stage is not complete, DatasetError if it cannot be read.
+    """
+    try:
+        return Manifest.from_json((Path(folder) / "manifest.json").read_bytes())
+    except DatasetError as error:
+        raise type(error)(f"{folder}: {error}") from error
 
 
 def parquet_table(data: bytes | memoryview, columns: list[str] | None = None) -> pa.Table:

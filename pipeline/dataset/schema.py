@@ -119,6 +119,7 @@ JSON_OFFSET = Column("json_offset", pa.int64(), "Where the facts begin in the ta
 JSON_SIZE = Column("json_size", pa.int32(), "How long the facts are.", "bytes")
 SOURCE_SHA256 = Column("source_sha256", pa.binary(32), "SHA-256 of the bytes as the network sent.")
 TOKENS = Column("tokens", pa.list_(pa.uint16()), "CLIP's ids of the caption, markers included.")
+IMAGE_PLACE = (IMAGE_OFFSET, IMAGE_SIZE)
 SIDECAR = (
     *(KEY, IMAGE_OFFSET, IMAGE_SIZE, TEXT_OFFSET, TEXT_SIZE, JSON_OFFSET, JSON_SIZE),
     *(WIDTH, HEIGHT, SHA256, SOURCE_SHA256, TOKENS),
@@ -128,4 +129,11 @@ SIDECAR = (
 SET = Column("set", pa.string(), "Name of the evaluation set.")
 TASK = Column("task", pa.string(), "What was asked: zeroshot_classification or zeroshot_retrieval.")
 SAMPLE_ID = Column("sample_id", pa.string(), "Key of the sample in its set.")
+LABEL = Column("label", pa.int32(), "Index of the class that is right, or of the picture.")
+PREDICTION = Column("prediction", pa.int32(), "Index of the class that was chosen; -1 if none.")
+RANK = Column("rank", pa.int32(), "Place of what is right among the answers, from 0.")
+MARGIN = Column("margin", pa.float64(), "Cosine of what is right less that of the best other.")
+CORRECT = Column("correct", pa.bool_(), "Whether what is right came first.")
+DIRECTION = Column("direction", pa.string(), "text: a picture looks for its caption; or image.")
+ANSWER = (SET, TASK, SAMPLE_ID, LABEL, PREDICTION, RANK, MARGIN, CORRECT, DIRECTION)
 REPORT_JSON = Column("json", pa.string(), "The report's figures, as one JSON object.")

@@ -22,6 +22,11 @@ VERDICT = pa.struct(
     ]
 )
 
+LEDGER_FIELDS = tuple(VERDICT.names)
+"""The columns that a dropped row has beside its own."""
+RESERVED = frozenset({"verdict", *LEDGER_FIELDS})
+"""Names that no stage may give to a column of its own."""
+
 Mask = npt.NDArray[np.bool_]
 Values = Sequence[float | None] | npt.NDArray[np.generic] | float | None
 Texts = Sequence[str | None] | npt.NDArray[np.object_] | str | None

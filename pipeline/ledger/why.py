@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from pipeline.dataset.errors import UserError
 from pipeline.dataset.uid import UID_DIGITS
+from pipeline.dataset.verdict import LEDGER_FIELDS
 from pipeline.ledger.lineage import main_line
 from pipeline.store.objects import Store
-from pipeline.store.parts import LEDGER_FIELDS
 from pipeline.store.refs import Ref
 from pipeline.store.result import Result
 

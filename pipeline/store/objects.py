@@ -5,20 +5,26 @@ person can put right become one `StorageError` that says where.
 """
 
 import errno
+import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
+from typing_extensions import Buffer
 
 from pipeline.errors import StorageError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+STREAM_BYTES = 1 << 22
+EPOCH_YEAR = 1970
 
 _MEMORY: dict[str, MemoryStore] = {}
 
@@ -46,6 +52,27 @@ class Store:
         """The whole object; FileNotFoundError if there is none."""
         with self._explained("read", path):
             return memoryview(obstore.get(self._store, path).bytes())
+
+    def open(self, path: str) -> BinaryIO:
+        """The object as a stream that fetches what is read; FileNotFoundError if there is none."""
+        with self._explained("read", path):
+            chunks = iter(obstore.get(self._store, path).stream(min_chunk_size=STREAM_BYTES))
+        return io.BufferedReader(_Stream(self, path, chunks), STREAM_BYTES)
+
+    def facts(self, path: str) -> "ObjectFacts | None":
+        """Size and version of an object, None if there is none."""
+        try:
+            with self._explained("read", path):
+                return _facts(obstore.head(self._store, path))
+        except FileNotFoundError:
+            return None
+
+    def listing(self, prefix: str) -> "Iterator[ObjectFacts]":
+        """Size and version of all objects below a folder, in no order."""
+        with self._explained("list", prefix):
+            for page in obstore.list(self._store, prefix or None):
+                for meta in page:
+                    yield _facts(meta)
 
     def get_ranges(self, path: str, starts: Sequence[int], ends: Sequence[int]) -> list[memoryview]:
         """Several byte ranges of one object."""
@@ -100,6 +127,9 @@ class Store:
             except FileNotFoundError:
                 continue
 
+    def __repr__(self) -> str:
+        return f"<Store {self.url}>"
+
     @contextmanager
     def _explained(self, verb: str, path: str) -> Iterator[None]:
         try:
@@ -110,11 +140,53 @@ class Store:
             raise StorageError(_explanation(verb, f"{self.url}/{path}", error)) from error
 
 
+@dataclass(frozen=True)
+class ObjectFacts:
+    """What a listing says of an object; `version` is empty where its server tells no version."""
+
+    path: str
+    size_bytes: int
+    version: str
+
+
+def _facts(meta: Mapping[str, Any]) -> ObjectFacts:
+    changed = meta["last_modified"]  # 1970 where a server does not tell
+    version = meta["e_tag"] or meta["version"] or ""
+    if not version and changed.year > EPOCH_YEAR:
+        version = changed.isoformat()
+    return ObjectFacts(str(meta["path"]), int(meta["size"]), version)
+
+
+class _Stream(io.RawIOBase):
+    """Chunks as they arrive, as a stream of Python's: no server has to answer range requests."""
+
+    def __init__(self, store: Store, path: str, chunks: Iterator[Buffer]) -> None:
+        self._store, self._path, self._chunks = store, path, chunks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill the buffer as far as there are bytes; 0 at the end."""
+        view = memoryview(buffer).cast("B")
+        while not self._rest:
+            with self._store._explained("read", self._path):
+                chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._rest = memoryview(chunk).cast("B")
+        size = min(len(view), len(self._rest))
+        view[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+
 def _connect(url: str) -> "ObjectStore":
     if url.startswith("memory://"):
         return _MEMORY.setdefault(url, MemoryStore())
     if "://" in url:
-        return from_url(url)
+        return from_url(url, client_options={"allow_http": url.startswith("http://")})
     try:
         return LocalStore(url, mkdir=True, automatic_cleanup=True)
     except (BaseError, OSError) as error:

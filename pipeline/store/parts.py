@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.dataset.manifest import FileRef, Part, digest
+from pipeline.dataset.verdict import LEDGER_FIELDS
 from pipeline.errors import StageFailed
 from pipeline.store.objects import Store
 
 VERDICT = "verdict"
-LEDGER_FIELDS = ("reason", "value", "threshold", "evidence")
 ROW_GROUP_ROWS = 1 << 18
 SAMPLE_ROWS = 1_024
 MAX_DICTIONARY = 64

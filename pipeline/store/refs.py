@@ -24,14 +24,14 @@ class Ref:
     name: str
     folders: Mapping[str, str]
 
-    def dataset(self, store: Store, stage: str) -> Result:
+    def result(self, store: Store, stage: str) -> Result:
         """One stage of the build; UserError if it has none of that name."""
         if stage not in self.folders:
             have = ", ".join(self.folders)
             raise UserError(f"{self.name} has no stage {stage!r}; it has: {have}")
         return Result(store, self.folders[stage])
 
-    def datasets(self, store: Store) -> dict[str, Result]:
+    def results(self, store: Store) -> dict[str, Result]:
         """All stages of the build, in order."""
         return {stage: Result(store, folder) for stage, folder in self.folders.items()}
 

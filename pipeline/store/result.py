@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.dataset.errors import DatasetError, UserError
 from pipeline.dataset.manifest import FileRef, Manifest, Part, parquet_table
 from pipeline.store.objects import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished stage: its folder in a store."""
 
@@ -30,22 +31,30 @@ class Result:
         return _manifest(self.store.url, self.folder)
 
     @property
-    def content(self) -> str:
+    def content_digest(self) -> str:
         """The digest that downstream keys build on."""
-        return self.manifest.content
+        return self.manifest.content_digest
+
+    @property
+    def where(self) -> str:
+        """The folder as people find it: the store's path or URL, then the stage and key."""
+        return f"{self.store.url}/{self.folder}"
 
     @property
     def local(self) -> Path:
-        """The folder on disk, for readers that map files; FileNotFoundError in a bucket."""
+        """The folder on disk, for readers that map files; UserError in a bucket."""
         path = self.store.local(self.folder)
         if path is None:
-            raise FileNotFoundError(f"{self.store.url}/{self.folder} is not on a local disk")
+            raise UserError(f"{self.where} is not on a local disk; copy it to one")
         return path
+
+    def __repr__(self) -> str:
+        return f"<Result {self.where}>"
 
     def read(self, ref: FileRef) -> memoryview:
         """A whole file of the stage, after its digest has been checked."""
         data = self.store.get(f"{self.folder}/{ref.path}")
-        ref.check(data)
+        ref.check(data, self.where)
         return data
 
     def rows(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
@@ -120,4 +129,7 @@ def _admits(group: pq.RowGroupMetaData, column: str, value: object) -> bool:
 
 @lru_cache(maxsize=64)
 def _manifest(url: str, folder: str) -> Manifest:
-    return Manifest.from_json(bytes(Store(url).get(f"{folder}/manifest.json")))
+    try:
+        return Manifest.from_json(bytes(Store(url).get(f"{folder}/manifest.json")))
+    except DatasetError as error:
+        raise type(error)(f"{url}/{folder}: {error}") from error

@@ -34,7 +34,7 @@ class PairFolder:
         for part in manifest.parts:
             for ref in _files(folder, part):
                 _check_size(folder, ref)
-        return cls(folder, manifest.content, manifest.parts)
+        return cls(folder, manifest.content_digest, manifest.parts)
 
     @property
     def sizes(self) -> list[int]:
@@ -124,7 +124,7 @@ def _check_size(folder: Path, ref: FileRef) -> None:
 def _checked(folder: Path, ref: FileRef) -> bytes:
     try:
         data = (folder / ref.path).read_bytes()
-        ref.check(data)
+        ref.check(data, folder)
     except (DamagedFile, OSError) as error:
         raise DatasetError(f"{folder}: {error}") from error
     return data
@@ -135,7 +135,7 @@ def _arrow_images(folder: Path, ref: FileRef, table: pa.Table) -> ArrowImages:
     try:
         data = pa.memory_map(str(path))
         # A damaged file of this format can take the whole process down, so bytes are checked first.
-        ref.check(memoryview(data.read_buffer()))
+        ref.check(memoryview(data.read_buffer()), folder)
         images = pa.ipc.open_file(data).read_all()
     except (DamagedFile, pa.ArrowException, OSError) as error:
         raise DatasetError(f"{path}: it cannot be read ({error}); {BUILD_AGAIN}") from error

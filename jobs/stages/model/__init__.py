@@ -1,0 +1,1 @@
+"""Training on the shards, evaluation on held-out sets, and the report."""

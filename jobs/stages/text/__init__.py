@@ -1,0 +1,1 @@
+"""From web pages to a balanced list of pairs, before any image is asked for."""
