@@ -15,7 +15,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from jobs.stages import CATALOGUE
+from jobs.stages.catalogue import CATALOGUE
 from pipeline import recipe as recipes
 from pipeline.dataset.errors import Exit, UserError
 from pipeline.errors import Interrupted, RecipeError

@@ -24,6 +24,11 @@ OURS = ("curation", "jobs", "pipeline", "trainer")
 FLOOR = "pipeline.dataset"
 """Of the engine only this belongs to a stage's source: how stages run cannot change what they
 make."""
+DECLARATIONS = f"{FLOOR}.schema"
+"""Declares the columns of all stages; what a stage declares counts by itself, so that one more
+column is no drift of every other stage."""
+COLUMNS = "its columns"
+"""The name of that entry in a stage's source."""
 
 
 def canonical_json(value: Any) -> str:
@@ -62,11 +67,12 @@ def stage_source(stage: AnyStage) -> dict[str, str]:
 
     These are the modules of its functions, parameters and reasons, and all that those import, at
     the top or inside functions, from our packages and from the package that the stage comes from.
+    The columns that it declares have an entry of their own.
     """
     owners = [*stage.functions(), stage.params, *([stage.reasons] if stage.reasons else [])]
     roots = {_home(owner.__module__) for owner in owners}
     packages = tuple(sorted({*OURS, *(root.partition(".")[0] for root in roots)}))
-    waiting, digests = sorted(roots), {}
+    waiting, digests = sorted(roots), {COLUMNS: _columns(stage)}
     while waiting:
         module = waiting.pop()
         path = _path(module)
@@ -86,9 +92,15 @@ def _home(module: str) -> str:
     return spec.name if module == "__main__" and spec else module
 
 
+def _columns(stage: AnyStage) -> str:
+    names = [f"{column.name} {column.type}" for column in (*stage.needs, *stage.adds)]
+    return hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
+
+
 def _belongs(module: str) -> bool:
     of_engine = module.partition(".")[0] == "pipeline"
-    return not of_engine or module == FLOOR or module.startswith(f"{FLOOR}.")
+    of_floor = module == FLOOR or module.startswith(f"{FLOOR}.")
+    return module != DECLARATIONS and (of_floor or not of_engine)
 
 
 def _parents(module: str) -> Iterator[str]:

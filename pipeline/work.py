@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from pipeline.contract import check_columns, check_conserved
 from pipeline.dataset.errors import DamagedFile, OpenwitError
 from pipeline.dataset.manifest import Part

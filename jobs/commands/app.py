@@ -21,7 +21,7 @@ from jobs.commands import screen
 from jobs.commands.convert import convert
 from jobs.commands.resolve import find
 from jobs.report import compose
-from jobs.stages import CATALOGUE
+from jobs.stages.catalogue import CATALOGUE
 from pipeline import plan as plans
 from pipeline.dataset.errors import Exit, OpenwitError
 from pipeline.ledger.funnel import funnel as count_funnel

@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.stages import CATALOGUE
+from jobs.stages.catalogue import CATALOGUE
 from pipeline.ledger.funnel import FunnelRow
 from pipeline.ledger.why import Event, Life
 from pipeline.plan import Step

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from jobs.build import choose_progress, open_scheduler, report_losses, run_recipe
 from jobs.commands.resolve import dataset_at
-from jobs.stages import CATALOGUE
+from jobs.stages.catalogue import CATALOGUE
 from pipeline.dataset.errors import UserError
 from pipeline.inputs import resolve
 from pipeline.recipe import Node, Recipe

@@ -186,7 +186,9 @@ def _connect(url: str) -> "ObjectStore":
     if url.startswith("memory://"):
         return _MEMORY.setdefault(url, MemoryStore())
     if "://" in url:
-        return from_url(url, client_options={"allow_http": url.startswith("http://")})
+        if url.startswith("http://"):
+            return from_url(url, client_options={"allow_http": True})
+        return from_url(url)
     try:
         return LocalStore(url, mkdir=True, automatic_cleanup=True)
     except (BaseError, OSError) as error:

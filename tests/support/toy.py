@@ -12,16 +12,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import UID, URL, Column, put
 from pipeline.dataset.verdict import Judge, Reason
 from pipeline.exchange import sort_by_uid
-from pipeline.inputs import Files
 from pipeline.recipe import load
 from pipeline.run import Build, build
 from pipeline.schedule.scheduler import Scheduler
-from pipeline.stage import KEY, Exchange, Fold, Map, Output, Stage, Task
+from pipeline.stage import (
+    AnyStage,
+    Exchange,
+    FileTask,
+    Fold,
+    Keyed,
+    Map,
+    Output,
+    Read,
+    RowsSide,
+    RowsTask,
+    Rule,
+    Stage,
+)
 from pipeline.store.objects import Store
 from pipeline.store.result import Result
 from pipeline.watch.progress import Progress
+
+NUMBER = Column("number", pa.int64(), "A number.")
+COUNT = Column("count", pa.int64(), "How often it occurs.", "rows")
+TOTAL = Column("total", pa.int64(), "How many different numbers there are.")
 
 
 class NumbersParams(Params):
@@ -48,37 +65,40 @@ def digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def _numbers(task: Task) -> Output:
-    assert isinstance(task.upstream, Files)
-    seed = int(task.upstream.open(task.index).read())
+def _numbers(task: FileTask[NumbersParams]) -> Output:
+    seed = int(task.file.read())
     numbers = [(seed * 7919 + 31 * row) % 997 for row in range(task.params.rows)]
     names = [f"http://n.example/{seed}/{row}" for row in range(task.params.rows)]
     uids = pa.array([digest(name) for name in names], pa.binary(16))
     return Output(sort_by_uid(pa.table({"uid": uids, "url": names, "number": numbers})))
 
 
-def _divide(task: Task) -> Output:
-    numbers = task.table["number"].to_numpy()
-    judge = Judge(task.table)
+def _divide(table: pa.Table, params: DivideParams) -> pa.Table:
+    numbers = table["number"].to_numpy()
+    judge = Judge(table)
     judge.drop(numbers % 7 == 6, Why.BROKEN, numbers)
-    judge.drop(numbers % task.params.divisor == 0, Why.DIVISIBLE, numbers, task.params.divisor)
-    return Output(judge.table())
+    judge.drop(numbers % params.divisor == 0, Why.DIVISIBLE, numbers, params.divisor)
+    return judge.table()
 
 
-def _by_number(table: pa.Table, params: Params) -> pa.Table:
+def _by_number(table: pa.Table, params: Params) -> Keyed:
     keys = [digest(str(number)) for number in table["number"].to_pylist()]
-    return table.append_column(KEY, pa.array(keys, pa.binary(16)))
+    return Keyed(table, pa.array(keys, pa.binary(16)))
 
 
-def _distinct(task: Task) -> Output:
-    numbers = task.table["number"].to_numpy()
+def _distinct(table: pa.Table, params: Params) -> pa.Table:
+    numbers = table["number"].to_numpy()
     _, first = np.unique(numbers, return_index=True)
-    judge = Judge(task.table)
+    judge = Judge(table)
     judge.drop(~np.isin(np.arange(len(numbers)), first), Why.REPEATED, numbers)
-    return Output(judge.table())
+    return judge.table()
 
 
-def _count(task: Task) -> pa.Table:
+def _four(rows: int, params: Params) -> int:
+    return 4
+
+
+def _count(task: RowsTask[Params]) -> pa.Table:
     return _counted(task.table["number"], pa.array(np.ones(task.table.num_rows, np.int64)))
 
 
@@ -99,36 +119,47 @@ def _counted(numbers: pa.Array, counts: pa.Array) -> pa.Table:
     return columns.sort_by("number")
 
 
-def _rarest(task: Task) -> Output:
-    counts = task.sides["counts"]
-    assert isinstance(counts, Result)
-    return Output(
-        task.table.append_column("total", pa.array([counts.table().num_rows] * task.table.num_rows))
-    )
+def _rarest(task: RowsTask[Params]) -> Output:
+    total = task.result("counts").table().num_rows
+    return Output(put(task.table, {TOTAL: pa.array([total] * task.table.num_rows, pa.int64())}))
 
 
-MODULES = (__name__,)
-CATALOGUE = {
-    stage.name: stage
-    for stage in (
-        Stage(
-            "numbers", 1, "Numbers", NumbersParams, Map(_numbers), reads="seeds", modules=MODULES
-        ),
-        Stage("divide", 1, "Divide", DivideParams, Map(_divide), Why, modules=MODULES),
-        Stage(
-            "distinct",
-            1,
-            "Distinct",
-            Params,
-            Exchange(_by_number, _distinct, lambda rows, p: 4),
-            Why,
-            modules=MODULES,
-        ),
-        Stage("count", 1, "Count", Params, Fold(_count, _merge), conserves=False, modules=MODULES),
-        Stage(
-            "rarest", 1, "Rarest", Params, Map(_rarest), sides={"counts": "count"}, modules=MODULES
-        ),
-    )
+NUMBERS = Stage(
+    "numbers", 1, "Numbers", NumbersParams, Read(_numbers), adds=(UID, URL, NUMBER), reads="seeds"
+)
+DIVIDE = Stage(
+    "divide", 1, "Divide", DivideParams, Map.over(_divide), needs=(UID, NUMBER), reasons=Why
+)
+DISTINCT = Stage(
+    name="distinct",
+    version=1,
+    summary="Distinct",
+    params=Params,
+    shape=Exchange(_by_number, Rule(_distinct), _four),
+    needs=(NUMBER,),
+    reasons=Why,
+)
+COUNTED = Stage(
+    name="count",
+    version=1,
+    summary="Count",
+    params=Params,
+    shape=Fold(_count, _merge),
+    needs=(NUMBER,),
+    adds=(NUMBER, COUNT),
+    conserves=False,
+)
+RAREST = Stage(
+    name="rarest",
+    version=1,
+    summary="Rarest",
+    params=Params,
+    shape=Map(_rarest),
+    adds=(TOTAL,),
+    sides={"counts": RowsSide("count", needs=(NUMBER, COUNT))},
+)
+CATALOGUE: dict[str, AnyStage] = {
+    stage.name: stage for stage in (NUMBERS, DIVIDE, DISTINCT, COUNTED, RAREST)
 }
 RECIPE = """\
 name: toy
@@ -162,7 +193,7 @@ def build_toy(path: Path, store: Store, scheduler: Scheduler, until: str | None 
 def contents(made: Build) -> dict[str, tuple[str, str]]:
     """What identifies each stage's result: kept rows and ledger."""
     return {
-        name: (dataset.manifest.content, dataset.manifest.ledger)
+        name: (dataset.manifest.content_digest, dataset.manifest.ledger_digest)
         for name, dataset in made.finished.items()
     }
 
@@ -173,5 +204,5 @@ def brute_force(seeds: int, rows: int, divisor: int) -> list[int]:
     return sorted(n for n in numbers if n % 7 != 6 and n % divisor)
 
 
-def numbers_left(dataset: Result) -> list[int]:
-    return sorted(pc.unique(dataset.table()["number"]).to_pylist())
+def numbers_left(result: Result) -> list[int]:
+    return sorted(pc.unique(result.table()["number"]).to_pylist())

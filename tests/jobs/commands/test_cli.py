@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs.stages import CATALOGUE
+from jobs.stages.catalogue import CATALOGUE
 from tests.support.disk import small_disk
 from tests.support.small import QUICKSTART, RECIPE, ROOT, write_recipe
 

@@ -1,18 +1,23 @@
 """The account: sums that add up, and the life of a single row."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.dataset.errors import UserError
 from pipeline.ledger import why
 from pipeline.ledger.funnel import funnel
+from pipeline.run import Build
 from pipeline.schedule.inline import Inline
 from pipeline.store import gc, refs
 from pipeline.store.objects import Store
 from tests.support.toy import RECIPE, build_toy, digest, write_recipe
 
+Built = tuple[refs.Ref, Store, Build]
+
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("ledger")
     store = Store(str(folder / "store"))
     made = build_toy(write_recipe(folder), store, Inline())
@@ -21,7 +26,7 @@ def built(tmp_path_factory):
     return ref, store, made
 
 
-def test_the_funnel_adds_up_from_the_first_stage_to_the_last(built):
+def test_the_funnel_adds_up_from_the_first_stage_to_the_last(built: Built) -> None:
     ref, store, _ = built
     rows = funnel(ref, store)
     assert [row.stage for row in rows] == ["numbers", "divide", "distinct", "rarest"]
@@ -30,7 +35,7 @@ def test_the_funnel_adds_up_from_the_first_stage_to_the_last(built):
     assert all(sum(row.reasons.values()) == row.rows_dropped for row in rows)
 
 
-def test_the_life_of_every_row_ends_where_the_stages_say(built):
+def test_the_life_of_every_row_ends_where_the_stages_say(built: Built) -> None:
     ref, store, made = built
     kept = set(made.finished["rarest"].table()["url"].to_pylist())
     for row in range(0, 300, 37):
@@ -41,7 +46,7 @@ def test_the_life_of_every_row_ends_where_the_stages_say(built):
         assert all(event.kept for event in life.events[:-1])
 
 
-def test_a_dropped_row_tells_reason_value_and_bound(built):
+def test_a_dropped_row_tells_reason_value_and_bound(built: Built) -> None:
     ref, store, made = built
     dropped = next(iter(made.finished["divide"].dropped())).to_pylist()
     divisible = next(row for row in dropped if row["reason"] == "divisible")
@@ -52,7 +57,7 @@ def test_a_dropped_row_tells_reason_value_and_bound(built):
     assert life.events[0].changes["number"] == divisible["number"]
 
 
-def test_an_unknown_url_is_answered_with_close_ones(built):
+def test_an_unknown_url_is_answered_with_close_ones(built: Built) -> None:
     ref, store, _ = built
     with pytest.raises(UserError, match=r"did you mean http://n\.example/0/1"):
         why.why(ref, store, "https://n.example/0/1#fragment")
@@ -60,7 +65,7 @@ def test_an_unknown_url_is_answered_with_close_ones(built):
         why.why(ref, store, "0" * 32)
 
 
-def test_names_move_with_a_log_and_gc_takes_what_no_name_reaches(tmp_path):
+def test_names_move_with_a_log_and_gc_takes_what_no_name_reaches(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     path = write_recipe(tmp_path)
     build_toy(path, store, Inline())
@@ -69,7 +74,7 @@ def test_names_move_with_a_log_and_gc_takes_what_no_name_reaches(tmp_path):
     write_recipe(tmp_path, RECIPE.replace("divisor: 3", "divisor: 5"))
     made = build_toy(path, store, Inline())
     second = refs.read(store, "toy")
-    assert first != second
+    assert first is not None and second is not None and first != second
     garbage = gc.garbage(store)
     stale = {first.folders[name] for name in ("divide", "distinct", "count", "rarest")}
     assert set(garbage.folders) == stale

@@ -2,6 +2,10 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,79 +13,91 @@ from pipeline.errors import StageFailed
 from pipeline.schedule.inline import Inline
 from pipeline.schedule.on_ray import OnRay
 from pipeline.schedule.window import Window
-from pipeline.stage import Map, Output, Task
+from pipeline.stage import Map, Output, RowsTask
 from pipeline.store.objects import Store
-from pipeline.store.result import Result
 from tests.support.toy import CATALOGUE, build_toy, contents, write_recipe
 
 
 @pytest.fixture(scope="module")
-def two_workers():
+def two_workers() -> Iterator[OnRay]:
     scheduler = OnRay(workers=2)
     yield scheduler
     scheduler.close()
 
 
-def test_two_workers_make_what_one_process_makes(tmp_path, two_workers):
+def test_two_workers_make_what_one_process_makes(tmp_path: Path, two_workers: OnRay) -> None:
     path = write_recipe(tmp_path)
     here = build_toy(path, Store(str(tmp_path / "inline")), Inline())
     there = build_toy(path, Store(str(tmp_path / "ray")), two_workers)
     assert contents(here) == contents(there)
 
 
-def _die_once(task: Task) -> Output:
+@dataclass(frozen=True)
+class _DieOnce:
     """Kills its worker the first time that partition 3 is tried."""
-    assert isinstance(task.upstream, Result)
-    if task.index == 3 and task.upstream.store.create("died", b""):
-        os._exit(9)
-    return Output(task.table)
+
+    store: Store
+
+    def __call__(self, task: RowsTask[Any, Any]) -> Output:
+        if task.index == 3 and self.store.create("died", b""):
+            os._exit(9)
+        return Output(task.table)
 
 
-def _hang_once(task: Task) -> Output:
+@dataclass(frozen=True)
+class _HangOnce:
     """Hangs for an hour the first time that partition 3 is tried."""
-    assert isinstance(task.upstream, Result)
-    if task.index == 3 and task.upstream.store.create("hung", b""):
-        time.sleep(3600)
-        task.upstream.store.create("waited for", b"")
-    return Output(task.table)
+
+    store: Store
+
+    def __call__(self, task: RowsTask[Any, Any]) -> Output:
+        if task.index == 3 and self.store.create("hung", b""):
+            time.sleep(3600)
+            self.store.create("waited for", b"")
+        return Output(task.table)
 
 
-def _refuse(task: Task) -> Output:
+def _refuse(task: RowsTask[Any, Any]) -> Output:
     raise ValueError(f"partition {task.index} cannot be")
 
 
-def _replace_divide(monkeypatch, function):
-    stage = CATALOGUE["divide"]
-    monkeypatch.setitem(
-        CATALOGUE, "divide", type(stage)(**{**stage.__dict__, "shape": Map(function)})
-    )
+def _replace_divide(
+    monkeypatch: pytest.MonkeyPatch, function: Callable[[RowsTask[Any, Any]], Output]
+) -> None:
+    monkeypatch.setitem(CATALOGUE, "divide", replace(CATALOGUE["divide"], shape=Map(function)))
 
 
-def test_a_partition_whose_worker_dies_is_done_by_another(tmp_path, two_workers, monkeypatch):
-    _replace_divide(monkeypatch, _die_once)
+def test_a_partition_whose_worker_dies_is_done_by_another(
+    tmp_path: Path, two_workers: OnRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(str(tmp_path / "store"))
+    _replace_divide(monkeypatch, _DieOnce(store))
     made = build_toy(write_recipe(tmp_path), store, two_workers, until="divide")
     assert store.exists("died")
     assert made.finished["divide"].manifest.rows_kept == 5 * 300
 
 
-def test_a_partition_that_hangs_is_done_by_another(tmp_path, two_workers, monkeypatch):
+def test_a_partition_that_hangs_is_done_by_another(
+    tmp_path: Path, two_workers: OnRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pipeline.schedule.window.HEDGE_FLOOR_S", 0.5)
-    _replace_divide(monkeypatch, _hang_once)
     store = Store(str(tmp_path / "store"))
+    _replace_divide(monkeypatch, _HangOnce(store))
     made = build_toy(write_recipe(tmp_path), store, two_workers, until="divide")
     assert store.exists("hung") and not store.exists("waited for")
     assert made.finished["divide"].manifest.rows_kept == 5 * 300
 
 
-def test_an_error_of_a_worker_names_stage_and_partition(tmp_path, two_workers, monkeypatch):
+def test_an_error_of_a_worker_names_stage_and_partition(
+    tmp_path: Path, two_workers: OnRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _replace_divide(monkeypatch, _refuse)
     store = Store(str(tmp_path / "store"))
     with pytest.raises(StageFailed, match=r"divide, partition \d: ValueError: partition \d cannot"):
         build_toy(write_recipe(tmp_path), store, two_workers)
 
 
-def test_a_straggler_is_named_once_when_it_takes_much_longer_than_the_others():
+def test_a_straggler_is_named_once_when_it_takes_much_longer_than_the_others() -> None:
     now = [0.0]
     window = Window(hedge_after=5.0, clock=lambda: now[0])
     for index in range(4):

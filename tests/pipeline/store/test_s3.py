@@ -1,34 +1,28 @@
 """The engine on S3 (moto, on loopback): the same commits, the same bytes, no change of design."""
 
-import boto3
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pipeline.ledger.funnel import funnel
 from pipeline.schedule.inline import Inline
 from pipeline.store import gc, refs
 from pipeline.store.objects import Store
+from tests.support.buckets import s3_bucket
 from tests.support.schedulers import Chaotic, Killed
 from tests.support.toy import build_toy, contents, write_recipe
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT", endpoint)
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="builds")
-    yield "s3://builds/store"
-    server.stop()
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with s3_bucket(monkeypatch) as url:
+        yield f"{url}/store"
 
 
-def test_a_build_in_a_bucket_is_resumed_and_equal_to_a_local_one(tmp_path, bucket):
+def test_a_build_in_a_bucket_is_resumed_and_equal_to_a_local_one(
+    tmp_path: Path, bucket: str
+) -> None:
     path = write_recipe(tmp_path)
     local = build_toy(path, Store(str(tmp_path / "store")), Inline())
     store = Store(bucket)
@@ -42,7 +36,7 @@ def test_a_build_in_a_bucket_is_resumed_and_equal_to_a_local_one(tmp_path, bucke
     assert gc.garbage(store) == gc.Garbage((), ())
 
 
-def test_of_two_writers_the_bucket_lets_one_commit(bucket):
+def test_of_two_writers_the_bucket_lets_one_commit(bucket: str) -> None:
     store = Store(bucket)
     assert store.create("done/1.json", b"first")
     assert not store.create("done/1.json", b"second")
