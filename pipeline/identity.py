@@ -50,6 +50,17 @@ def chosen(params: BaseModel) -> dict[str, Any]:
     return params.model_dump(mode="json", exclude_defaults=True)
 
 
+def defaults(params: type[BaseModel]) -> dict[str, Any]:
+    """The defaults of the parameters that have one, in plain values."""
+    optional = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in params.model_fields.items()
+        if not field.is_required()
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(optional))
+    return plain
+
+
 def recipe_key(stage: AnyStage, params: BaseModel, inputs: Mapping[str, str]) -> str:
     """The key of a stage's result: name, version, chosen parameters, its inputs' digests."""
     payload = {

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.dataset.errors import DatasetError, UserError
 from pipeline.dataset.manifest import Manifest, Source
 from pipeline.errors import StageFailed
-from pipeline.identity import chosen, recipe_key, stage_source
+from pipeline.identity import defaults, recipe_key, stage_source
 from pipeline.inputs import resolve
 from pipeline.recipe import Recipe
 from pipeline.stage import Side, Whole
@@ -167,8 +167,7 @@ def make(recipe: Recipe, store: Store) -> list[Step]:
 def _changes(before: Mapping[str, Any], node: Node) -> str:
     """The parameters that differ; one that was not recorded had today's default."""
     now = node.params.model_dump(mode="json")
-    neutral = {name: value for name, value in now.items() if name not in chosen(node.params)}
-    then = {**neutral, **before}
+    then = {**defaults(type(node.params)), **before}
     return ", ".join(
         f"{name} {then.get(name)}\N{RIGHTWARDS ARROW}{now.get(name)}"
         for name in sorted({*then, *now})
