@@ -3,15 +3,18 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grimp
+import pyarrow as pa
 import pytest
 from pydantic import ConfigDict, Field, create_model
 
 from jobs.stages.catalogue import CATALOGUE
 from pipeline import identity
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import Column
 from pipeline.identity import (
     COLUMNS,
     DECLARATIONS,
@@ -49,8 +52,8 @@ def test_a_new_field_with_a_neutral_default_changes_no_key(name: str) -> None:
 
 
 def test_a_value_that_is_the_default_is_the_same_as_none_given() -> None:
-    stage = CATALOGUE["balance"]
-    default, spelled, other = stage.params(), stage.params(t=20_000), stage.params(t=19_999)
+    stage = toy.DIVIDE
+    default, spelled, other = stage.params(), stage.params(divisor=3), stage.params(divisor=4)
     assert recipe_key(stage, default, {}) == recipe_key(stage, spelled, {})
     assert recipe_key(stage, default, {}) != recipe_key(stage, other, {})
 
@@ -61,7 +64,7 @@ def test_a_finished_build_is_reused_when_a_stage_has_grown_a_neutral_field(
     path, store = write_recipe(tmp_path), Store(str(tmp_path / "store"))
     build_toy(path, store, Inline())
     divide = toy.CATALOGUE["divide"]
-    grown = type(divide)(**{**vars(divide), "params": _with_a_new_field(divide.params)})
+    grown = replace(divide, params=_with_a_new_field(divide.params))
     monkeypatch.setitem(toy.CATALOGUE, "divide", grown)
     assert {step.done for step in make(load(path, toy.CATALOGUE), store)} == {True}
     write_recipe(tmp_path, toy.RECIPE.replace("divisor: 3", "divisor: 3, new_and_neutral: 2"))
@@ -155,8 +158,8 @@ def test_an_edit_of_the_engine_is_no_drift(checkout: Path) -> None:
 
 
 def test_columns_that_a_stage_declares_are_part_of_it() -> None:
-    stage = CATALOGUE["match"]
-    other = type(stage)(**{**vars(stage), "adds": ()})
+    stage = toy.RAREST
+    other = replace(stage, adds=())
     assert stage_source(other)[COLUMNS] != stage_source(stage)[COLUMNS]
 
 
@@ -192,6 +195,9 @@ def test_unknown_parameters_and_mutable_ones_are_refused_when_a_stage_is_declare
 
         anything: int = Field(0)
 
-    stage = CATALOGUE["match"]
     with pytest.raises(TypeError, match="Loose must be frozen and forbid extras"):
-        type(stage)(**{**vars(stage), "params": Loose})
+        replace(toy.DISTINCT, params=Loose)
+    with pytest.raises(TypeError, match=r"columns called \['value'\] are the ledger's"):
+        replace(toy.RAREST, adds=(Column("value", pa.int64(), "A value."),))
+    with pytest.raises(TypeError, match="a Fold makes rows of its own"):
+        replace(toy.COUNTED, conserves=True)
