@@ -52,6 +52,7 @@ MARKS: dict[str, tuple[str, ...]] = {
     "trainer/losses/test_distributed_losses.py": ("slow",),
     "trainer/measure/test_bench_gpu.py": ("slow",),
     "trainer/models/test_models.py": ("slow",),
+    "trainer/models/test_resnet.py::test_a_model_of_full_size_embeds_like_open_clips": ("slow",),
     "trainer/run/test_heartbeat.py": ("slow",),
     "trainer/run/test_resume.py": ("slow",),
     "trainer/run/test_step.py": ("slow",),

@@ -6,6 +6,13 @@ import pytest
 
 from tools.measure_code import Measures, measure, report
 
+DOOR = """\
+class Door:
+    @property
+    def wide(self) -> bool:
+        return True
+"""
+
 
 @pytest.fixture(scope="module")
 def house() -> Measures:
@@ -27,14 +34,7 @@ def test_no_class_name_is_defined_twice(house: Measures) -> None:
 def test_lengths_names_and_folders_are_measured_as_they_are_written(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "room" / "__init__.py").write_text('"""A room."""\n')
-    (tmp_path / "room" / "one.py").write_text(
-        "class Door:\n"
-        "    @property\n"
-        "    def wide(self) -> bool:\n"
-        "        return True\n"
-        "def long() -> None:\n"
-        + "    pass\n" * 40
-    )  # fmt: skip
+    (tmp_path / "room" / "one.py").write_text(DOOR + "def long() -> None:\n" + "    pass\n" * 40)
     (tmp_path / "room" / "two.py").write_text("class Door: ...\nasync def wait(): ...\n")
     house = measure(tmp_path, ["room"])
     assert [function.lines for function in house.longest(3)] == [41, 3, 1]

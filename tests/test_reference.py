@@ -1,5 +1,6 @@
-"""The reference in the documentation says what the code says."""
+"""The reference says what the code says, and links between pages of the documentation hold."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from tools.reference.columns import columns_page
 from tools.reference.declared import Declared
 from tools.reference.markdown import as_type, escaped, table
 from tools.reference.pages import FOLDER, WRITERS, page_text
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -56,6 +59,14 @@ def test_types_are_written_as_recipes_have_them(annotation: object, words: str) 
 def test_markup_in_a_sentence_is_shown_and_not_obeyed() -> None:
     assert escaped("the <img> tag, `<b>` as code") == "the &lt;img> tag, `<b>` as code"
     assert table(["a"], [["x | y"]]).splitlines()[-1] == r"| x \| y |"
+
+
+def test_every_link_between_pages_leads_to_a_file() -> None:
+    root = FOLDER.parent.parent
+    for page in (*root.glob("*.md"), *(root / "docs").rglob("*.md")):
+        for target in LINK.findall(page.read_text(encoding="utf-8")):
+            if not target.startswith(("http://", "https://", "#")):
+                assert (page.parent / target.partition("#")[0]).exists(), (page.name, target)
 
 
 def _row(rows: list[str], column: Column) -> str:
