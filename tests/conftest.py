@@ -1,12 +1,15 @@
-"""Settings that hold for all tests: machines are shared, noisy and small.
+"""Settings that hold for all tests, and which tests are fast, slow or start Ray.
 
-The same examples in every run of the property tests, and no clocks in them. One thread a process
-that sleeps when it waits: threads that spin for each other beside another busy process take many
-times as long. Ray's workers are as nice as their neighbours, and its start may take minutes.
+Machines are shared, noisy and small. The same examples in every run of the property tests, and no
+clocks in them. One thread per process, and one that sleeps while it waits: threads that spin for
+each other beside another busy process take many times as long. Ray's workers are as nice as their
+neighbours, and its start may take minutes.
 """
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 ENVIRONMENT = {
@@ -26,3 +29,83 @@ for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 settings.register_profile("shared", deadline=None, derandomize=True)
 settings.load_profile("shared")
+
+TESTS = Path(__file__).parent
+FULL_DISK = "test_a_full_disk_is_one_line_and_the_same_command_goes_on"
+MARKS: dict[str, tuple[str, ...]] = {
+    "chaos/test_kills.py": ("slow",),
+    "jobs/bench/test_bench_trainer.py": ("slow",),
+    "jobs/commands/test_cli.py": ("slow",),
+    f"jobs/commands/test_cli.py::{FULL_DISK}": ("ray", "root"),
+    "jobs/ray/test_ray_job.py": ("slow", "ray"),
+    "jobs/ray/test_train_elastic.py": ("slow", "ray"),
+    "jobs/ray/test_train_job.py": ("slow", "ray"),
+    "jobs/test_end_to_end.py": ("slow", "ray"),
+    "pipeline/schedule/test_schedulers.py": ("slow", "ray"),
+    "pipeline/store/test_store.py::test_a_full_disk_is_one_line_that_says_what_to_do": ("root",),
+    "trainer/checkpoints/test_manager.py::test_a_full_disk_costs_the_save_and_nothing_else": (
+        "root",
+    ),
+    "trainer/data/test_loader.py": ("slow",),
+    "trainer/evaluate/test_probe.py": ("slow",),
+    "trainer/interchange/test_convert.py": ("slow",),
+    "trainer/losses/test_distributed_losses.py": ("slow",),
+    "trainer/measure/test_bench_gpu.py": ("slow",),
+    "trainer/models/test_models.py": ("slow",),
+    "trainer/models/test_resnet.py::test_a_model_of_full_size_embeds_like_open_clips": ("slow",),
+    "trainer/run/test_heartbeat.py": ("slow",),
+    "trainer/run/test_resume.py": ("slow",),
+    "trainer/run/test_step.py": ("slow",),
+    "trainer/test_train.py": ("slow",),
+}
+"""Marks of modules, and of single tests as MODULE::TEST; a test that is not slow is fast."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to run under a table of marks that has not kept up with the tests."""
+    if missing := [place for place in MARKS if not _exists(place)]:
+        raise pytest.UsageError(f"{__file__}: MARKS lists tests that are not there: {missing}")
+
+
+def _exists(place: str) -> bool:
+    module, _, test = place.partition("::")
+    path = TESTS / module
+    return path.is_file() and f"def {test}" in path.read_text(encoding="utf-8")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by how many they are, unless they are short and readable.
+
+    What gzip writes holds the time of day, and workers must agree on the name of every test.
+    """
+    if isinstance(val, bytes) and not (len(val) <= 40 and val.decode("latin-1").isprintable()):
+        return f"{len(val)} bytes"
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test as fast or slow, and spread modules over workers, the longest first.
+
+    A module stays on one worker, which then owns its fixtures; all tests that start Ray share one,
+    so that two clusters never compete for two cores. (`pytest -n 2 --dist loadgroup`.)
+    """
+    for item in items:
+        module = item.path.relative_to(TESTS).as_posix()
+        for place in (module, f"{module}::{getattr(item, 'originalname', item.name)}"):
+            for mark in MARKS.get(place, ()):
+                item.add_marker(mark)
+        if item.get_closest_marker("chaos"):
+            item.add_marker("slow")
+        if not item.get_closest_marker("slow"):
+            item.add_marker("fast")
+        group = "ray" if item.get_closest_marker("ray") else module
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    """Ray's tests begin first and the fast ones fill up what is left; sorting keeps the rest."""
+    if item.get_closest_marker("ray"):
+        return 0
+    return 1 if item.get_closest_marker("slow") else 2

@@ -1,6 +1,6 @@
 """Make the mini-web's committed files from unpacked packages; the same inputs, the same bytes.
 
-    python -m jobs.quickstart.make_miniweb --google DIR --twitter DIR --openmoji DIR --cldr DIR \
+    python -m tools.miniweb.make_miniweb --google DIR --twitter DIR --openmoji DIR --cldr DIR \
         --openclipart DIR --words FILE --out jobs/quickstart [--truth FILE]
 
 DIRs are the unpacked npm packages emoji-datasource-google and emoji-datasource-twitter 16.0.0,
