@@ -33,12 +33,13 @@ MODULES = (
 )
 
 
-def _own() -> Iterator[AnyStage]:
+def own_stages() -> Iterator[AnyStage]:
+    """The stages of this distribution, in order."""
     for module in MODULES:
         yield import_module(module).STAGE
 
 
-def _installed() -> Iterator[AnyStage]:
+def installed_stages() -> Iterator[AnyStage]:
     """Stages of installed packages; UserError names the package whose entry point is no stage."""
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
         loaded = point.load()
@@ -67,5 +68,5 @@ def catalogue(*sources: Iterable[AnyStage]) -> Mapping[str, AnyStage]:
     return stages
 
 
-CATALOGUE: Mapping[str, AnyStage] = catalogue(_own(), _installed())
+CATALOGUE: Mapping[str, AnyStage] = catalogue(own_stages(), installed_stages())
 """Stages by name, in the order in which a build usually runs them."""

@@ -4,19 +4,18 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.dataset import schema
 from pipeline.dataset.schema import Column
-from pipeline.stage import Stage
-from tools.reference.declared import declared
+from pipeline.stage import AnyStage
 from tools.reference.markdown import code, codes, page, table
 
 _INTRO = """Every column that a dataset may have. A stage declares the columns that it needs and
 adds, a recipe is checked against them, and a manifest records those of its rows."""
 
 
-def columns_page(stages: Sequence[Stage]) -> str:
+def columns_page(stages: Sequence[AnyStage]) -> str:
     """One row per column, in the order of the schema; columns of the stages' own come last."""
     adders: dict[Column, list[str]] = {column: [] for column in _known()}
     for stage in stages:
-        for column in declared(stage).adds:
+        for column in stage.adds:
             adders.setdefault(column, []).append(stage.name)
     head = ("column", "type", "unit", "what it holds", "added by")
     return page("Columns", _INTRO, [table(head, map(_row, adders, adders.values()))])

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jobs.stages import CATALOGUE
-from pipeline.stage import Stage
+from jobs.stages.catalogue import own_stages
+from pipeline.stage import AnyStage
 from tools.reference.columns import columns_page
 from tools.reference.commands import commands_page
 from tools.reference.config import config_page
@@ -12,7 +12,7 @@ from tools.reference.reasons import reasons_page
 from tools.reference.stages import stages_page
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "reference"
-WRITERS: Mapping[str, Callable[[Sequence[Stage]], str]] = {
+WRITERS: Mapping[str, Callable[[Sequence[AnyStage]], str]] = {
     "commands.md": lambda _: commands_page(),
     "stages.md": stages_page,
     "columns.md": columns_page,
@@ -23,4 +23,4 @@ WRITERS: Mapping[str, Callable[[Sequence[Stage]], str]] = {
 
 def page_text(name: str) -> str:
     """The page as the code has it now; the same code gives the same text."""
-    return WRITERS[name](list(CATALOGUE.values()))
+    return WRITERS[name](list(own_stages()))

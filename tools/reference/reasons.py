@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.dataset.verdict import Reason
-from pipeline.stage import Stage
+from pipeline.stage import AnyStage
 from tools.reference.markdown import code, page, table
 
 _INTRO = """Why a stage may drop a pair. Each stage has a closed list; `openwit why` and the report
@@ -11,16 +10,14 @@ show the reason with the value that decided, the bound it met and evidence. Dama
 fault took the row rather than a rule: it counts against the stage's `loss_budget`."""
 
 
-def reasons_page(stages: Sequence[Stage]) -> str:
+def reasons_page(stages: Sequence[AnyStage]) -> str:
     """One row per reason, stage by stage."""
     head = ("stage", "reason", "in words", "what to do about it", "damage")
     return page("Reasons", _INTRO, [table(head, _rows(stages))])
 
 
-def _rows(stages: Sequence[Stage]) -> Iterator[tuple[str, ...]]:
+def _rows(stages: Sequence[AnyStage]) -> Iterator[tuple[str, ...]]:
     for stage in stages:
         for reason in stage.reasons or ():
-            # The type of `Stage.reasons` is any closed list of strings; ours are all of this one.
-            if isinstance(reason, Reason):
-                damage = "yes" if reason.damage else ""
-                yield code(stage.name), code(str(reason)), reason.label, reason.hint, damage
+            damage = "yes" if reason.damage else ""
+            yield code(stage.name), code(str(reason)), reason.label, reason.hint, damage

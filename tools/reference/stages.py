@@ -6,8 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.stage import Execution, Stage
-from tools.reference.declared import declared
+from pipeline.stage import AnyStage, Execution
 from tools.reference.markdown import as_type, as_value, code, codes, escaped, page, table
 
 _INTRO = """The stages that a recipe can name, in the order in which a build usually runs them.
@@ -15,7 +14,7 @@ Parameters are part of a result's identity; what stands under `execution` in a r
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
-def stages_page(stages: Sequence[Stage]) -> str:
+def stages_page(stages: Sequence[AnyStage]) -> str:
     """One section per stage, and one on how stages are executed."""
     overview = table(
         ("stage", "version", "shape", "what it does"),
@@ -25,12 +24,12 @@ def stages_page(stages: Sequence[Stage]) -> str:
     return page("Stages", _INTRO, [overview, *map(_section, stages), common])
 
 
-def _row(stage: Stage) -> tuple[str, str, str, str]:
+def _row(stage: AnyStage) -> tuple[str, str, str, str]:
     link = f"[`{stage.name}`](#{stage.name})"
     return link, str(stage.version), type(stage.shape).__name__, stage.summary
 
 
-def _section(stage: Stage) -> str:
+def _section(stage: AnyStage) -> str:
     parts = [f"## {stage.name}", escaped(stage.summary) + ".", _facts(stage)]
     if stage.params.model_fields:
         parts += ["**Parameters**", _fields(stage.params.model_fields)]
@@ -44,20 +43,19 @@ def _section(stage: Stage) -> str:
     return "\n\n".join(parts)
 
 
-def _facts(stage: Stage) -> str:
-    contract = declared(stage)
+def _facts(stage: AnyStage) -> str:
     sides = [
         f"{code(name)} (by default {code(side.default)}){': ' * bool(side.about)}{side.about}"
-        for name, side in contract.sides.items()
+        for name, side in stage.sides.items()
     ]
     facts = {
         "version": str(stage.version),
         "shape": type(stage.shape).__name__,
         "reads": "the rows of the stage before it" if stage.reads == "rows" else code(stage.reads),
         "sides": "; ".join(sides),
-        "needs": codes(column.name for column in contract.needs),
-        "adds": codes(column.name for column in contract.adds),
-        "files": codes(f".{suffix}" for suffix in contract.files),
+        "needs": codes(column.name for column in stage.needs),
+        "adds": codes(column.name for column in stage.adds),
+        "files": codes(f".{suffix}" for suffix in stage.files),
         "reasons": codes(str(reason) for reason in stage.reasons or ()),
     }
     return "\n".join(f"- {name}: {escaped(text)}" for name, text in facts.items() if text)
