@@ -103,6 +103,20 @@ class Manifest:
     reasons: Mapping[str, int]
     parts: tuple[Part, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    reason_list: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Of each reason: its label, its hint, and whether it means damage."""
+    summary: str = ""
+    """The stage in one line."""
+
+    def label(self, reason: str) -> str:
+        """What a person reads for a reason; the reason itself where none is recorded."""
+        return str(self.reason_list.get(reason, {}).get("label", reason))
+
+    def damages(self) -> frozenset[str]:
+        """The reasons that mean a row was lost to a fault."""
+        return frozenset(
+            reason for reason, facts in self.reason_list.items() if facts.get("damage")
+        )
 
     def to_json(self) -> str:
         """One JSON object, sorted keys, a newline at the end."""
