@@ -185,6 +185,8 @@ def _manifest(step: Step, run: StageRun, total: int) -> Manifest:
         reasons=_totals(parts),
         parts=parts,
         provenance=_provenance(run),
+        reason_list=_reason_list(run),
+        summary=run.stage.summary,
     )
     _check_conservation(run, manifest)
     return manifest
@@ -210,6 +212,17 @@ def _check_conservation(run: StageRun, manifest: Manifest) -> None:
     if isinstance(run.upstream, Result) and manifest.rows_in != run.upstream.manifest.rows_kept:
         given = run.upstream.manifest.rows_kept
         raise StageFailed(f"{name}: was given {given} rows and saw {manifest.rows_in}")
+
+
+def _reason_list(run: StageRun) -> dict[str, dict[str, object]]:
+    return {
+        str(reason): {
+            "label": str(getattr(reason, "label", reason)),
+            "hint": str(getattr(reason, "hint", "")),
+            "damage": bool(getattr(reason, "damage", False)),
+        }
+        for reason in run.stage.reasons or ()
+    }
 
 
 def _clear_spills(run: StageRun) -> None:

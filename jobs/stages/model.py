@@ -170,9 +170,7 @@ def _set_folders(sets: Files) -> dict[str, Path]:
 
 def _report(task: Task) -> Output:
     datasets = {name: side for name, side in task.sides.items() if isinstance(side, Result)}
-    made = compose.render(
-        task.params.title, datasets, wiring(datasets), _queries(task), _catalogue()
-    )
+    made = compose.render(task.params.title, datasets, wiring(datasets), _queries(task))
     figures = pa.table({"json": [json.dumps(made.summary, sort_keys=True)]})
     return Output(figures, {"html": made.html.encode(), "json": _json(made.summary)})
 
@@ -187,13 +185,6 @@ class ReportParams(Params):
 def _queries(task: Task) -> tuple[str, ...] | None:
     queries = task.sides.get("queries")
     return queries.lines() if isinstance(queries, Files) else None
-
-
-def _catalogue() -> Mapping[str, Stage]:
-    # Imported late: the catalogue is made of the stages below.
-    from jobs.stages import CATALOGUE
-
-    return CATALOGUE
 
 
 def _json(record: Mapping[str, Any]) -> bytes:
