@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.bench.table import Row, against, bounded, interleaved, seconds
+from jobs.bench.table import Measurement, against, bounded, interleaved, seconds
 from pipeline.dataset.manifest import parquet_table
 from pipeline.dataset.params import Params
 from pipeline.inputs import Files, resolve
@@ -71,7 +71,7 @@ MAP = _stage("map", Map(_map))
 EXCHANGE = _stage("exchange", Exchange(_by_uid, _as_it_is, _buckets))
 
 
-def measure(sizes: Sequence[int], repeats: int) -> list[Row]:
+def measure(sizes: Sequence[int], repeats: int) -> list[Measurement]:
     """All rows of the bench, for datasets of `sizes` rows each (ascending)."""
     with TemporaryDirectory(prefix="openwit-bench-") as folder, _ray() as scheduler:
         rows = [_noop(Path(folder), scheduler, repeats)]
@@ -97,7 +97,7 @@ def measure(sizes: Sequence[int], repeats: int) -> list[Row]:
 
 def _compared(
     sizes: Sequence[int], times: dict[tuple[str, int], tuple[float, float]]
-) -> Iterator[Row]:
+) -> Iterator[Measurement]:
     goals = {"map": 3.0, "exchange": 1.5}
     for (kind, size), (mine, theirs) in times.items():
         yield against(f"{kind} {size:,} rows", mine, theirs, "Ray Data", "s", goals[kind])
@@ -109,7 +109,7 @@ def _compared(
             yield bounded(f"{kind}: {last // first} x rows", growth, "x time", most)
 
 
-def _noop(folder: Path, scheduler: OnRay, repeats: int) -> Row:
+def _noop(folder: Path, scheduler: OnRay, repeats: int) -> Measurement:
     source = folder / "noop"
     source.mkdir()
     for number in range(NOOP_PARTITIONS):
