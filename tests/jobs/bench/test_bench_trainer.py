@@ -14,11 +14,11 @@ import torch
 from scipy.stats import binom
 
 from jobs.bench import learning, step, trainer
-from jobs.commands.bench import bench
+from jobs.bench.groups import GROUPS
 from jobs.bench.learning import LearningPlan, Trial, interval, means
 from jobs.bench.learning_table import learning_tables
 from jobs.bench.table import Measurement, against, to_json, to_table
-from jobs.bench.groups import GROUPS
+from jobs.commands.bench import bench
 from pipeline.dataset.errors import UserError
 from pipeline.dataset.tokens import EOT
 from tests.support import folders
