@@ -59,7 +59,7 @@ def quiet(line: str) -> None:
 
 def group(monkeypatch: pytest.MonkeyPatch, name: str, measure: object) -> None:
     module = ModuleType(name)
-    module.measure = measure
+    vars(module)["measure"] = measure
     monkeypatch.setitem(sys.modules, f"jobs.bench.{name}", module)
 
 
@@ -80,7 +80,7 @@ def test_rows_come_by_group_in_the_order_asked(monkeypatch: pytest.MonkeyPatch) 
     assert asked == [("loss", 5, None), ("tokenizer", 5, Path("words"))]
 
 
-def test_an_unknown_group_is_told_before_anything_is_measured(
+def test_an_unknown_group_is_refused_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     group(monkeypatch, "loss", lambda repeats: pytest.fail("measured"))
@@ -104,6 +104,10 @@ def test_the_command_prints_what_it_measured(
     bench(["trainer", "--only", "loss", "--json"], result_action="return_value")
     [row] = json.loads(capsys.readouterr().out)["rows"]
     assert (row["ratio"], row["met"], row["peer_name"]) == (3.0, True, "peer")
+    bench(["trainer", "--only", "loss"], result_action="return_value")
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split() == ["what", "ours", "peer", "unit", "ratio", "goal", "met"]
+    assert line.split() == ["row", "1", "3", "(peer)", "s", "3.00", ">=", "2", "x", "yes"]
 
 
 def test_a_row_without_a_goal_neither_meets_nor_misses_it() -> None:
@@ -182,15 +186,16 @@ def test_a_table_is_made_of_runs_and_a_finished_run_is_not_made_again(
     monkeypatch.setattr("trainer.evaluate.tasks.probe.STRENGTHS", (1e-2,))
     dataset = folders.write_dataset(tmp_path / "pairs", folders.coloured_pairs(200))
     held_out = part_of_held_out(tmp_path / "wds_part")
-    plan, told = LearningPlan((0.0, 1.0), (0,), steps=2), []
-    found = learning.learn(dataset, held_out, tmp_path / "out", plan, told.append)
+    plan = LearningPlan((0.0, 1.0), (0,), steps=2)
+    lines: list[str] = []
+    result = learning.learn(dataset, held_out, tmp_path / "out", plan, lines.append)
     saved = (tmp_path / "out").glob("*/*/checkpoints/**/*.safetensors")
     before = {path: path.stat().st_mtime_ns for path in saved}
-    assert learning.learn(dataset, held_out, tmp_path / "out", plan, quiet) == found
+    assert learning.learn(dataset, held_out, tmp_path / "out", plan, quiet) == result
     assert before == {path: path.stat().st_mtime_ns for path in before} and before
-    assert [line.split(":")[0] for line in told] == ["seed 0, lambda 0", "seed 0, lambda 1"]
-    plain, pulled = (found["lambdas"][name] for name in ("0", "1"))
+    assert [line.split(":")[0] for line in lines] == ["seed 0, lambda 0", "seed 0, lambda 1"]
+    plain, pulled = (result["lambdas"][name] for name in ("0", "1"))
     assert set(plain) >= {"margin", "positive", "gap", "logit scale", "acc1", "R@10", "probe"}
     assert pulled["positive"]["more"] > 0
-    values, differences = learning_tables(found)
+    values, differences = learning_tables(result)
     assert values.row_count == 2 and differences.row_count == 1
