@@ -19,24 +19,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.bench.table import Row, against, bounded, interleaved, seconds
+from jobs.bench.table import Measurement, against, bounded, interleaved, seconds
+from pipeline.dataset import schema
 from pipeline.dataset.manifest import parquet_table
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import Column
 from pipeline.inputs import Files, resolve
-from pipeline.recipe import Node, Recipe
+from pipeline.recipe import Recipe
 from pipeline.run import build
 from pipeline.schedule.on_ray import OnRay
-from pipeline.stage import KEY, Exchange, Execution, Map, Output, Stage, Task
+from pipeline.stage import (
+    AnyStage,
+    Exchange,
+    Execution,
+    FileTask,
+    Keyed,
+    Output,
+    Read,
+    RowsTask,
+    Stage,
+)
 from pipeline.store.objects import Store
 from pipeline.store.result import Result
 from pipeline.watch.progress import Progress
+from pipeline.wiring import Node
 
 ROWS_PER_FILE = 250_000
 ROWS_PER_BUCKET = 500_000
 NOOP_PARTITIONS = 1_000
 
 
-def _no_rows(task: Task) -> Output:
+def _no_rows(task: FileTask[Params]) -> Output:
     return Output(pa.table({"uid": pa.array([], pa.binary(16))}))
 
 
@@ -45,16 +58,15 @@ def _measured(table: pa.Table) -> pa.Table:
     return table.append_column("chars", pc.utf8_length(table["caption"]))
 
 
-def _map(task: Task) -> Output:
-    assert isinstance(task.upstream, Files)
-    return Output(_measured(parquet_table(task.upstream.files[task.index].path.read_bytes())))
+def _map(task: FileTask[Params]) -> Output:
+    return Output(_measured(parquet_table(task.file.read())))
 
 
-def _by_uid(table: pa.Table, params: Params) -> pa.Table:
-    return table.append_column(KEY, table["uid"])
+def _by_uid(table: pa.Table, params: Params) -> Keyed:
+    return Keyed(table, table["uid"].combine_chunks())
 
 
-def _as_it_is(task: Task) -> Output:
+def _as_it_is(task: RowsTask[Params]) -> Output:
     return Output(task.table)
 
 
@@ -62,16 +74,14 @@ def _buckets(rows: int, params: Params) -> int:
     return -(-rows // ROWS_PER_BUCKET)
 
 
-def _stage(name: str, shape: Map | Exchange) -> Stage:
-    return Stage(name, 1, "", Params, shape, modules=(__name__,))
+CHARS = Column("chars", pa.int32(), "Length of the caption.", "characters")
+PAIRS = (schema.UID, schema.URL, schema.CAPTION, CHARS)
+NOOP = Stage("noop", 1, "Nothing", Params, Read(_no_rows), adds=(schema.UID,))
+MAP = Stage("map", 1, "Length of each caption", Params, Read(_map), adds=PAIRS)
+EXCHANGE = Stage("exchange", 1, "Sort", Params, Exchange(_by_uid, _as_it_is, _buckets))
 
 
-NOOP = _stage("noop", Map(_no_rows))
-MAP = _stage("map", Map(_map))
-EXCHANGE = _stage("exchange", Exchange(_by_uid, _as_it_is, _buckets))
-
-
-def measure(sizes: Sequence[int], repeats: int) -> list[Row]:
+def measure(sizes: Sequence[int], repeats: int) -> list[Measurement]:
     """All rows of the bench, for datasets of `sizes` rows each (ascending)."""
     with TemporaryDirectory(prefix="openwit-bench-") as folder, _ray() as scheduler:
         rows = [_noop(Path(folder), scheduler, repeats)]
@@ -97,7 +107,7 @@ def measure(sizes: Sequence[int], repeats: int) -> list[Row]:
 
 def _compared(
     sizes: Sequence[int], times: dict[tuple[str, int], tuple[float, float]]
-) -> Iterator[Row]:
+) -> Iterator[Measurement]:
     goals = {"map": 3.0, "exchange": 1.5}
     for (kind, size), (mine, theirs) in times.items():
         yield against(f"{kind} {size:,} rows", mine, theirs, "Ray Data", "s", goals[kind])
@@ -109,7 +119,7 @@ def _compared(
             yield bounded(f"{kind}: {last // first} x rows", growth, "x time", most)
 
 
-def _noop(folder: Path, scheduler: OnRay, repeats: int) -> Row:
+def _noop(folder: Path, scheduler: OnRay, repeats: int) -> Measurement:
     source = folder / "noop"
     source.mkdir()
     for number in range(NOOP_PARTITIONS):
@@ -173,7 +183,7 @@ class _RayData:
         return ray.data.read_parquet(str(place))
 
 
-def _run(stage: Stage, given: dict[str, Files | Result], store: Store, ray: OnRay) -> Result:
+def _run(stage: AnyStage, given: dict[str, Files | Result], store: Store, ray: OnRay) -> Result:
     node = Node(stage.name, stage, Params(), Execution(), "in", {})
     recipe = Recipe("bench", Path(), store.url, {}, (node,))
     return build(recipe, store, ray, Progress(), given=given).finished[stage.name]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 import yaml
 
-from jobs.quickstart.groups import grouped
+from jobs.bench.groups import grouped
 from pipeline.dataset.errors import UserError
 from trainer.checkpoints.weights import load_weights
 from trainer.config import RunConfig, TrainConfig
@@ -62,7 +62,7 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LearningPlan:
     """Which runs are made."""
 
     lambdas: tuple[float, ...]
@@ -88,7 +88,7 @@ class Plan:
 
 
 def learn(
-    dataset: Path, held_out: Path, out: Path, plan: Plan, tell: Callable[[str], None]
+    dataset: Path, held_out: Path, out: Path, plan: LearningPlan, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     """Train and judge every run of the plan; JSON values. UserError on a set that has too little.
 

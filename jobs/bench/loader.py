@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from curation.pack.shard import PackParams, pack
-from jobs.bench.table import Row, against, interleaved
+from jobs.bench.table import Measurement, against, interleaved
 from pipeline.dataset.manifest import FileRef, Manifest, Part, digest, digest_of
 from pipeline.dataset.uid import UID_TYPE
 from trainer.config import TrainConfig
@@ -37,7 +37,7 @@ CONFIG = TrainConfig(model="ViT-B-32", steps=NUM_PAIRS // BATCH, batch_size=BATC
 HOST_GOAL, WHOLE_GOAL = 4.0, 2.5
 
 
-def measure(repeats: int) -> list[Row]:
+def measure(repeats: int) -> list[Measurement]:
     """Milliseconds of one core for a picture: what a worker does, and up to the tower's input."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -88,13 +88,13 @@ def _finish(folder: Path, files: dict[str, bytes]) -> None:
     part = Part(0, NUM_PAIRS, NUM_PAIRS, 0, {}, refs)
     manifest = Manifest(
         stage="shard",
-        version=1,
+        stage_version=1,
         key="0" * 32,
         params={},
         inputs={},
         conserves=True,
-        content=digest_of([part.content]),
-        ledger=digest(b""),
+        content_digest=digest_of([part.content_digest]),
+        ledger_digest=digest(b""),
         rows_in=NUM_PAIRS,
         rows_kept=NUM_PAIRS,
         rows_dropped=0,

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs.bench.table import Row, against, bounded, interleaved, seconds
+from jobs.bench.table import Measurement, against, bounded, interleaved, seconds
 from trainer.losses.objectives import Objective, contrastive_loss
 
 WIDTH = 512
@@ -28,7 +28,7 @@ DENSE_COPIES = 5
 """Matrices of the whole batch that the dense loss holds at its peak, with some to spare."""
 
 
-def measure(repeats: int) -> list[Row]:
+def measure(repeats: int) -> list[Measurement]:
     """Memory where the dense loss still fits this machine, growth of ours, and time."""
     ours = [_apart("ours", batch)["megabytes"] for batch in BATCHES]
     rows = []

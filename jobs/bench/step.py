@@ -20,7 +20,7 @@ from curation.text.caption_rules import RuleParams, rules
 from curation.text.language import LanguageParams, language
 from curation.text.repair import CaptionParams, captions
 from curation.web.extract import ExtractParams, extract
-from jobs.bench.table import Row, against, interleaved, seconds
+from jobs.bench.table import Measurement, against, interleaved, seconds
 from trainer.config import RunConfig
 from trainer.data import augment
 from trainer.data.batch import TOKEN_MULTIPLE, Batch
@@ -37,7 +37,7 @@ CONTEXT = 77
 GOAL = 1.0
 
 
-def measure(repeats: int, setting: Setting | None = None) -> list[Row]:
+def measure(repeats: int, setting: Setting | None = None) -> list[Measurement]:
     """Seconds of a step, with captions as a run has them and with all of them filled."""
     setting = setting or Setting("ViT-B-32", 64, CPU, CONTEXT, "fp32", compiled=False, steps=1)
     peer_name = f"open_clip {load_open_clip().__version__}"

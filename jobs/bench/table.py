@@ -12,7 +12,7 @@ from rich.table import Table
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One measurement. `ratio` above 1 means that ours is better; `met` compares with `goal`.
 
     Rows that only tell have an empty goal, and None for whether it is met.
@@ -30,17 +30,17 @@ class Row:
 
 def against(
     name: str, ours: float, peer: float, peer_name: str, unit: str, goal: float | None
-) -> Row:
+) -> Measurement:
     """A row of times or sizes, where less is better and `goal` is the least ratio peer / ours."""
     ratio = peer / ours
     if goal is None:
-        return Row(name, ours, peer, peer_name, unit, ratio, "", None)
-    return Row(name, ours, peer, peer_name, unit, ratio, f">= {goal:g} x", ratio >= goal)
+        return Measurement(name, ours, peer, peer_name, unit, ratio, "", None)
+    return Measurement(name, ours, peer, peer_name, unit, ratio, f">= {goal:g} x", ratio >= goal)
 
 
-def bounded(name: str, ours: float, unit: str, most: float) -> Row:
+def bounded(name: str, ours: float, unit: str, most: float) -> Measurement:
     """A row with no peer: ours must not be above `most`."""
-    return Row(name, ours, None, None, unit, None, f"<= {most:g} {unit}", ours <= most)
+    return Measurement(name, ours, None, None, unit, None, f"<= {most:g} {unit}", ours <= most)
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -74,12 +74,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def as_json(rows: Sequence[Row]) -> dict[str, Any]:
+def to_json(rows: Sequence[Measurement]) -> dict[str, Any]:
     """The machine and the rows as plain values."""
     return {"machine": machine(), "rows": [asdict(row) for row in rows]}
 
 
-def as_table(rows: Sequence[Row]) -> Table:
+def to_table(rows: Sequence[Measurement]) -> Table:
     """The rows for a terminal."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("what", "ours", "peer", "unit", "ratio", "goal", "met"):

@@ -15,16 +15,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import jobs.quickstart
-from jobs.bench.table import Row, against, bounded, interleaved
+from jobs.bench.table import Measurement, against, bounded, interleaved
 from trainer.text.tokenizer import OPEN_CLIP_MARKERS, encode_batch
 
+WEB = Path(__file__).parent.parent / "quickstart" / "web"
 TEXTS = 1_000_000
 SAMPLE = 50_000
 PROSE = (".py", ".pyi", ".md", ".txt", ".rst")
 
 
-def measure(repeats: int, texts: Path | None = None, every: int = 20) -> list[Row]:
+def measure(repeats: int, texts: Path | None = None, every: int = 20) -> list[Measurement]:
     """Time per text, and how many of every `every`-th text have other ids than open_clip's.
 
     Texts that hold a marker are compared in the mode that reads it, as open_clip always does.
@@ -90,7 +90,7 @@ def _lines(path: Path) -> list[str]:
 
 def local_texts() -> Iterator[str]:
     """Captions of the quickstart's pages, then lines of prose in the installed packages."""
-    for pages in sorted(Path(jobs.quickstart.__file__).parent.glob("web/pages-*.warc.gz")):
+    for pages in sorted(WEB.glob("pages-*.warc.gz")):
         alts = re.findall(rb'alt="([^"]+)"', gzip.decompress(pages.read_bytes()))
         yield from (" ".join(alt.decode(errors="replace").split("\n")) for alt in alts)
     for path in sorted(Path(sysconfig.get_path("purelib")).rglob("*")):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from jobs.bench.table import Row
+from jobs.bench.table import Measurement
 from pipeline.dataset.errors import UserError
 
 GROUPS = ("tokenizer", "loss", "loader", "step")
@@ -12,7 +12,7 @@ GROUPS = ("tokenizer", "loss", "loader", "step")
 
 def measure(
     repeats: int, groups: Sequence[str], texts: Path | None, tell: Callable[[str], None]
-) -> list[Row]:
+) -> list[Measurement]:
     """The rows of `groups`, in their order; UserError on an unknown one, or a peer that is missing.
 
     `texts` has captions to tokenise, one a line, in place of those that every machine has.

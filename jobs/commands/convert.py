@@ -5,10 +5,9 @@ The work is the trainer's; here are the words of the command.
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts import Parameter
-
+from jobs.commands.options import Json
 from pipeline.dataset.errors import UserError
 
 
@@ -21,7 +20,7 @@ def convert(
     vision_heads: int | None = None,
     image_size: int | None = None,
     context_length: int | None = None,
-    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    json_: Json = False,
 ) -> None:
     """Convert a CLIP's weights between openwit, OpenAI, open_clip and Hugging Face, bit by bit.
 
@@ -42,9 +41,8 @@ def convert(
         Height and width of images in pixels, to interpolate positions to.
     context_length
         Most tokens of a text, to interpolate positions to; a shorter one keeps the first.
-    json_
-        Print JSON.
     """
+    # Late: it imports torch, which takes seconds.
     from trainer.interchange.convert import convert as convert_weights
 
     try:
@@ -57,7 +55,7 @@ def convert(
             image_size=image_size,
             context_length=context_length,
         )
-    except (UserError, OSError) as error:
+    except OSError as error:
         raise UserError(str(error)) from error
     if json_:
         print(json.dumps(record, indent=1))

@@ -1,14 +1,16 @@
 """Results as people read them in a terminal: plans, manifests, funnels and the life of a pair."""
 
+import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.stages.catalogue import CATALOGUE
+from jobs.report.rows import by_count
+from pipeline.dataset.manifest import Manifest
 from pipeline.ledger.funnel import FunnelRow
 from pipeline.ledger.why import Event, Life
 from pipeline.plan import Step
@@ -24,8 +26,20 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
 
 
+def show(record: Any, rendered: Callable[[], RenderableType], as_json: bool) -> None:
+    """Print a result: `record` as JSON, or what `rendered` makes of it for people."""
+    if as_json:
+        print(json.dumps(record, indent=1, default=_plain))
+    else:
+        console().print(rendered(), highlight=False)
+
+
+def _plain(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
 def plan(steps: Sequence[Step]) -> RenderableType:
-    """A plan, a line a stage."""
+    """A plan, one line per stage."""
     table = _table("stage", "what", "why", "key")
     for step in steps:
         table.add_row(step.node.name, step.action.value, step.why, (step.key or "")[:16])
@@ -33,13 +47,13 @@ def plan(steps: Sequence[Step]) -> RenderableType:
 
 
 def build(ref: Ref, datasets: Mapping[str, Result]) -> RenderableType:
-    """A build, a line a stage."""
+    """A build, one line per stage."""
     table = _table("stage", ">rows in", ">kept", ">dropped", ">parts", "content", "folder")
     for name, dataset in datasets.items():
         manifest = dataset.manifest
         counts = (manifest.rows_in, manifest.rows_kept, manifest.rows_dropped, len(manifest.parts))
         numbers = [f"{count:,}" for count in counts]
-        table.add_row(name, *numbers, manifest.content[:12], dataset.folder)
+        table.add_row(name, *numbers, manifest.content_digest[:12], dataset.folder)
     return Group(Text(ref.name, style="bold"), table)
 
 
@@ -50,9 +64,9 @@ def stage(dataset: Result) -> RenderableType:
     size = sum(ref.size_bytes for ref in files)
     schema = dataset.rows(0).schema if manifest.parts else ()
     facts = {
-        "stage": f"{manifest.stage} v{manifest.version}",
+        "stage": f"{manifest.stage} v{manifest.stage_version}",
         "key": manifest.key,
-        "content": manifest.content,
+        "content": manifest.content_digest,
         "folder": dataset.folder,
         "rows": f"{manifest.rows_in:,} in, {manifest.rows_kept:,} kept, "
         f"{manifest.rows_dropped:,} dropped",
@@ -79,20 +93,39 @@ def funnel(rows: Sequence[FunnelRow]) -> RenderableType:
             f"{row.rows_kept:,}",
             f"{row.share_of_first:.1%}",
             f"{row.share_of_input:.1%}",
-            _pairs({name: f"{count:,}" for name, count in _by_count(row.reasons)}),
+            _pairs({name: f"{count:,}" for name, count in by_count(row.reasons)}),
         )
     return table
 
 
-def lives(found: Sequence[Life], ref: Ref, datasets: Mapping[str, Result]) -> RenderableType:
-    """The life of each pair, a line an event."""
+def scores(results: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Evaluation results, one line per metric, with its interval."""
+    table = _table("set", "metric", ">value", "95 % interval", ">chance", ">x chance", ">n")
+    for result in results:
+        for name, value in sorted(result["metrics"].items(), key=_by_cutoff):
+            bounds = result["ci95"].get(name)
+            chance = result.get("chance") if name == "acc1" else None
+            table.add_row(
+                result["dataset"],
+                name,
+                f"{value:.2%}",
+                f"{bounds['low']:.2%} to {bounds['high']:.2%}" if bounds else "",
+                f"{chance:.3%}" if chance else "",
+                f"{value / chance:.1f}" if chance else "",
+                f"{result['n']:,}",
+            )
+    return table
+
+
+def lives(pairs: Sequence[Life], datasets: Mapping[str, Result]) -> RenderableType:
+    """The life of each pair, one line per event; labels of reasons come from the manifests."""
     parts: list[RenderableType] = []
-    for life in found:
+    for life in pairs:
         parts.append(Text(f"{life.url}\nuid {life.uid}", style="bold"))
         table = Table.grid(padding=(0, 2))
         for event in life.events:
-            name = datasets[event.stage].manifest.stage
-            table.add_row(event.stage, _outcome(event), _story(event, name))
+            manifest = datasets[event.stage].manifest
+            table.add_row(event.stage, _outcome(event), _story(event, manifest))
         parts += [table, Text(_ending(life), style="italic"), Text("")]
     return Group(*parts)
 
@@ -101,11 +134,10 @@ def _outcome(event: Event) -> Text:
     return Text("kept", style="green") if event.kept else Text("dropped", style="red")
 
 
-def _story(event: Event, stage: str) -> Text:
+def _story(event: Event, manifest: Manifest) -> Text:
     words = []
     if event.reason is not None:
-        label = CATALOGUE[stage].label(event.reason) if stage in CATALOGUE else event.reason
-        words.append(f"{event.reason}: {label}")
+        words.append(f"{event.reason}: {manifest.label(event.reason)}")
         facts = {"value": event.value, "threshold": event.threshold, "evidence": event.evidence}
         words += [f"{name} {_short(value)}" for name, value in facts.items() if value is not None]
     shown = {name: value for name, value in event.changes.items() if name not in ("uid", "url")}
@@ -128,13 +160,9 @@ def _short(value: object) -> str:
 
 
 def _by_cutoff(metric: tuple[str, float]) -> tuple[str, int]:
-    """Recall at 5 stands before recall at 10."""
+    """Sorts recall at 5 before recall at 10."""
     name, _, cutoff = metric[0].partition("@")
     return name, int(cutoff or 0)
-
-
-def _by_count(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
@@ -147,23 +175,4 @@ def _table(*columns: str) -> Table:
     for column in columns:
         number = column.startswith(">")
         table.add_column(column.lstrip(">"), justify="right" if number else "left")
-    return table
-
-
-def scores(results: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Evaluation results, a line a metric with its interval."""
-    table = _table("set", "metric", ">value", "95 % interval", ">chance", ">x chance", ">n")
-    for result in results:
-        for name, value in sorted(result["metrics"].items(), key=_by_cutoff):
-            bounds = result["ci95"].get(name)
-            chance = result.get("chance") if name == "acc1" else None
-            table.add_row(
-                result["dataset"],
-                name,
-                f"{value:.2%}",
-                f"{bounds['low']:.2%} to {bounds['high']:.2%}" if bounds else "",
-                f"{chance:.3%}" if chance else "",
-                f"{value / chance:.1f}" if chance else "",
-                f"{result['n']:,}",
-            )
     return table

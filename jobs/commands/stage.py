@@ -1,5 +1,6 @@
-"""Single stages from the shell: `openwit stage NAME --in ... --out ...`, made from each stage's
-Params.
+"""`openwit stage`: single stages from the shell, their options made from each stage's Params.
+
+openwit stage NAME --in ... --out ...
 """
 
 import inspect
@@ -11,15 +12,18 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from jobs.build import choose_progress, open_scheduler, report_losses, run_recipe
+from jobs.commands.options import Address, Inline, JsonSummary, NumWorkers
+from jobs.commands.recipes import choose_progress, open_scheduler, report_losses, run_recipe
 from jobs.commands.resolve import dataset_at
 from jobs.stages.catalogue import CATALOGUE
 from pipeline.dataset.errors import UserError
+from pipeline.dataset.params import Params
 from pipeline.inputs import resolve
-from pipeline.recipe import Node, Recipe
+from pipeline.recipe import Recipe
 from pipeline.run import summary
-from pipeline.stage import Side, Stage
+from pipeline.stage import AnyStage, Side
 from pipeline.store.objects import Store
+from pipeline.wiring import Node
 
 HERE = "in"
 
@@ -33,18 +37,14 @@ class _Where(BaseModel):
     """What it reads: a stage's folder or NAME/STAGE, or files for a stage that reads files."""
     out: str
     """The store to write to; the result lies in OUT/STAGE/KEY."""
-    inline: Annotated[bool, Parameter(negative=())] = False
-    """Do everything in this process, without Ray."""
-    workers: int | None = None
-    """Cores of the local Ray; all of them by default."""
-    address: str | None = None
-    """A Ray cluster to use instead of a local Ray."""
-    json_: Annotated[bool, Parameter(name="--json", negative=())] = False
-    """Print a JSON summary."""
+    inline: Annotated[Inline, Parameter(negative=())] = False
+    workers: NumWorkers = None
+    address: Address = None
+    json_: JsonSummary = False
 
 
 def stage_app() -> App:
-    """The `stage` command with one subcommand a stage."""
+    """The `stage` command with one subcommand per stage."""
     app = App(name="stage", help="Run a single stage on a folder or files.")
     for stage in CATALOGUE.values():
         if not stage.sees_all:
@@ -52,7 +52,7 @@ def stage_app() -> App:
     return app
 
 
-def _command(stage: Stage) -> Callable[..., int]:
+def _command(stage: AnyStage) -> Callable[..., int]:
     """A function whose keywords are the stage's own: cyclopts reads them off its signature."""
     kinds: dict[str, type[BaseModel]] = {"where": _Where, "params": stage.params}
     if stage.sides:
@@ -77,15 +77,20 @@ def _command(stage: Stage) -> Callable[..., int]:
         ]
     )
     command.__annotations__ = {**flat, **nested, "return": int}
-    command.__doc__ = stage.summary + "."
+    command.__doc__ = _as_markdown(stage.summary + ".")
     return command
+
+
+def _as_markdown(text: str) -> str:
+    """The text for help, which is read as Markdown: `<img>` would be a tag and vanish."""
+    return text.replace("<", r"\<")
 
 
 def _has_required(model: type[BaseModel]) -> bool:
     return any(field.is_required() for field in model.model_fields.values())
 
 
-def _sides_model(stage: Stage) -> type[BaseModel]:
+def _sides_model(stage: AnyStage) -> type[BaseModel]:
     fields: dict[str, Any] = {
         side: (str, Field(description=f"Its {side}: files, a stage's folder or NAME/STAGE."))
         for side in stage.sides
@@ -94,14 +99,15 @@ def _sides_model(stage: Stage) -> type[BaseModel]:
 
 
 def _run(
-    stage: Stage,
+    stage: AnyStage,
     where: _Where,
     sides: Mapping[str, str],
-    params: BaseModel | None,
+    params: Params | None,
     execution: BaseModel | None,
 ) -> int:
     store = Store(where.out)
-    given = {HERE: _side(where.in_, store), **{n: _side([v], store) for n, v in sides.items()}}
+    given = {name: _side([pattern], store) for name, pattern in sides.items()}
+    given[HERE] = _side(where.in_, store)
     node = Node(
         name=stage.name,
         stage=stage,
@@ -111,16 +117,16 @@ def _run(
         sides={side: side for side in sides},
     )
     recipe = Recipe(stage.name, Path(), where.out, {}, (node,))
-    made = run_recipe(
+    build = run_recipe(
         recipe,
         store,
         scheduler=lambda: open_scheduler(where.inline, where.workers, where.address),
         progress=choose_progress(where.json_),
         given=given,
     )
-    folder = made.finished[stage.name].folder
-    print(json.dumps(summary(made), indent=1) if where.json_ else f"{where.out}/{folder}")
-    return report_losses(made)
+    folder = build.finished[stage.name].folder
+    print(json.dumps(summary(build), indent=1) if where.json_ else f"{where.out}/{folder}")
+    return report_losses(build)
 
 
 def _side(patterns: list[str], store: Store) -> Side:

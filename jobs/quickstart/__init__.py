@@ -1,5 +1,6 @@
-"""The mini-web: a small dirty web of real pictures that the quickstart recipe builds from.
+"""The quickstart: a build of the mini-web, a small dirty web of real pictures.
 
-`make_miniweb` makes the committed WARC files, the held-out eval set and the query list; `serve`
-replays the pictures on loopback. Neither knows how the pipeline reads them.
+`web` holds its pages and recorded answers as WARC files, `heldout` an evaluation set, and
+`queries.txt` a query list; `serve` replays the pictures on loopback. How they were generated is
+in `tools/miniweb` of the source tree.
 """

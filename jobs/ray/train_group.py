@@ -2,11 +2,11 @@
 
 Ray decides when the group starts again: a worker died, a machine is about to go, more machines
 came. What it goes on from is the newest checkpoint in the run's own folder, so Ray is handed
-metrics and never a checkpoint. Refuses to know how training works.
+metrics and never a checkpoint.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
 
@@ -18,53 +18,23 @@ from ray.train import (
     RunConfig,
     ScalingConfig,
     UserCallback,
-    get_preemption_info,
-    report,
 )
-from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from jobs.ray.mailbox import open_mailbox
+from jobs.ray.train_loop import train_loop
 from pipeline.dataset.errors import OpenwitError, UserError
 from pipeline.errors import Interrupted, StageFailed
 from trainer.errors import Stopped
 from trainer.parallel.world import TIMEOUT
-from trainer.run.metrics import Metrics
-from trainer.train import Job, train
+from trainer.train import Job
 
-ASK_EVERY = 10
-"""Steps between questions whether a machine is about to go: each makes all workers wait for all."""
 POLL_S = 1.0
-"""How often the driver looks for news."""
-
-
-class Desk:
-    """Where the driver and the group leave word for each other: an actor beside the driver."""
-
-    def __init__(self) -> None:
-        self._stop = False
-        self._lines: list[str] = []
-
-    def ask_to_stop(self) -> None:
-        """The group is to save and end."""
-        self._stop = True
-
-    def must_stop(self) -> bool:
-        """Whether it was asked to."""
-        return self._stop
-
-    def tell(self, line: str) -> None:
-        """Leave a line for people."""
-        self._lines.append(line)
-
-    def news(self) -> list[str]:
-        """Lines since the last call."""
-        lines, self._lines = self._lines, []
-        return lines
+"""How often the driver looks into the mailbox, in seconds."""
 
 
 @dataclass(frozen=True)
-class Group:
+class WorkerGroup:
     """The workers, and what Ray does for them."""
 
     bounds: tuple[int, int]
@@ -77,19 +47,27 @@ class Group:
     """Folder or URL of Ray Train's own notes."""
 
 
-def fit(job: Job, group: Group, stop: Event, tell: Callable[[str], None]) -> dict[str, Any]:
+def fit(
+    job: Job, group: WorkerGroup, stop: Event, progress: Callable[[str], None]
+) -> dict[str, Any]:
     """Train to the end, however often the group has to start again; a summary of the run.
 
-    `tell` gets lines for people. Raises Interrupted once `stop` is set and everything is saved,
+    `progress` gets lines for people. Raises Interrupted once `stop` is set and everything is saved,
     UserError on what a worker met that another start would not mend, StageFailed if workers are
     lost too often.
     """
+    mailbox = open_mailbox()
+    summary = _watched(_trainer(job, group, mailbox), mailbox, stop, progress)
+    if "stopped_at" in summary:
+        raise Interrupted(str(Stopped(summary["stopped_at"])))
+    return summary
+
+
+def _trainer(job: Job, group: WorkerGroup, mailbox: Any) -> TorchTrainer:
     least, most = group.bounds
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
-    trainer = TorchTrainer(
-        work,
-        train_loop_config={"job": job, "desk": desk},
+    return TorchTrainer(
+        train_loop,
+        train_loop_config={"job": job, "mailbox": mailbox},
         torch_config=TorchConfig(timeout_s=int(TIMEOUT.total_seconds())),
         scaling_config=ScalingConfig(
             num_workers=least if least == most else (least, most),
@@ -99,20 +77,16 @@ def fit(job: Job, group: Group, stop: Event, tell: Callable[[str], None]) -> dic
         run_config=RunConfig(
             storage_path=group.storage,
             failure_config=FailureConfig(max_failures=group.max_failures),
-            callbacks=[Teller(desk, job.config.steps)],
+            callbacks=[ProgressCallback(mailbox, job.config.steps)],
             logging_config=LoggingConfig("ERROR"),
         ),
     )
-    summary = _watched(trainer, desk, stop, tell)
-    if "stopped_at" in summary:
-        raise Interrupted(str(Stopped(summary["stopped_at"])))
-    return summary
 
 
 def _watched(
-    trainer: TorchTrainer, desk: Any, stop: Event, tell: Callable[[str], None]
+    trainer: TorchTrainer, mailbox: Any, stop: Event, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Run the trainer in a thread, so that this one can tell news and hear of `stop`."""
+    """Run the trainer in a thread, so that this one can pass lines on and react to `stop`."""
     outcome: list[Any] = []
 
     def run() -> None:
@@ -123,15 +97,15 @@ def _watched(
 
     thread = Thread(target=run, daemon=True)
     thread.start()
-    asked = False
+    requested = False
     while thread.is_alive():
         thread.join(POLL_S)
-        if stop.is_set() and not asked:
-            asked = True
-            tell("saving a checkpoint before the end; once more ends at once")
-            ray.get(desk.ask_to_stop.remote())
-        for line in ray.get(desk.news.remote()):
-            tell(line)
+        if stop.is_set() and not requested:
+            requested = True
+            progress("saving a checkpoint before the end; once more ends at once")
+            ray.get(mailbox.request_stop.remote())
+        for line in ray.get(mailbox.collect.remote()):
+            progress(line)
     if isinstance(outcome[0], Exception):
         raise _for_people(outcome[0])
     summary: dict[str, Any] = outcome[0]
@@ -153,18 +127,18 @@ def _for_people(error: Exception) -> OpenwitError:
     return failed
 
 
-class Teller(UserCallback):  # type: ignore[misc]
-    """Beside Ray's controller: passes rows on, and ends what another start would not mend."""
+class ProgressCallback(UserCallback):  # type: ignore[misc]
+    """Runs beside Ray's controller: posts rows, and ends what another start would not mend."""
 
-    def __init__(self, desk: Any, steps: int) -> None:
-        self._desk, self._steps = desk, steps
+    def __init__(self, mailbox: Any, steps: int) -> None:
+        self._mailbox, self._steps = mailbox, steps
 
     def after_report(
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
     ) -> None:
-        """Tell the first worker's row."""
+        """Post the first worker's row."""
         row = metrics[0]
-        self._desk.tell.remote(f"step {row['step']:,}/{self._steps:,}, loss {row['loss']:.3f}")
+        self._mailbox.post.remote(f"step {row['step']:,}/{self._steps:,}, loss {row['loss']:.3f}")
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Raise a worker's UserError, which ends the run; the rest is Ray's to try again."""
@@ -174,74 +148,4 @@ class Teller(UserCallback):  # type: ignore[misc]
         failed = ", ".join(
             f"{rank} ({type(error).__name__})" for rank, error in sorted(worker_exceptions.items())
         )
-        self._desk.tell.remote(f"workers failed: {failed}; what follows is from a checkpoint")
-
-
-def work(given: dict[str, Any]) -> dict[str, Any]:
-    """What each worker does: the trainer's loop, in the process group that Ray Train has made.
-
-    A hung worker ends itself with exit code 75 (`trainer.run.heartbeat`); to Ray that is a worker
-    that died, and the group starts again.
-    """
-    job, desk = given["job"], given["desk"]
-    grace = Grace(desk)
-    while True:
-        try:
-            result = train(
-                job.config,
-                job.sources,
-                job.workdir,
-                job.run,
-                start=job.start,
-                progress=_report,
-                grace=grace,
-            )
-        except Stopped as stopped:
-            if broadcast_from_rank_zero(ray.get(desk.must_stop.remote())):
-                return {"stopped_at": stopped.step}
-            continue  # A machine goes: saved; until Ray ends the group, work is not idle.
-        return {
-            "weights": str(result.weights),
-            "steps": result.steps,
-            "samples_seen": result.samples_seen,
-            "refused_steps": result.refused_steps,
-            "rewinds": result.rewinds,
-            "parameters": result.num_parameters,
-        }
-
-
-def _report(row: Metrics) -> None:
-    """To Ray Train; it asks for as many reports from every worker."""
-    report(asdict(row))
-
-
-class Grace:
-    """Asked after each step: must the run be saved, because it is to stop or a machine goes?"""
-
-    def __init__(self, desk: Any) -> None:
-        self._desk, self._answer = desk, desk.must_stop.remote()
-        self._steps = 0
-        self._going: set[str] = set()
-
-    def __call__(self) -> bool:
-        """True in any worker is enough; for a machine that goes, it is said once."""
-        self._steps += 1
-        # Both questions, always: a worker that left out the second would keep the others waiting.
-        goes = self._steps % ASK_EVERY == 0 and self._machine_goes()
-        return self._must_stop() or goes
-
-    def _must_stop(self) -> bool:
-        """The latest answer that is here, without waiting for one."""
-        ready, _ = ray.wait([self._answer], timeout=0)
-        if not ready:
-            return False
-        answer: bool = ray.get(self._answer)
-        self._answer = self._desk.must_stop.remote()
-        return answer
-
-    def _machine_goes(self) -> bool:
-        info = get_preemption_info()
-        nodes = set(info.preempted_node_to_ranks) if info else set()
-        new = nodes - self._going
-        self._going |= nodes
-        return bool(new)
+        self._mailbox.post.remote(f"workers failed: {failed}; what follows is from a checkpoint")

@@ -67,7 +67,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Rule:
+class ReferenceLine:
     """A marked value on the x or the y axis."""
 
     label: str
@@ -103,7 +103,7 @@ def bars(title: str, rows: Sequence[Bar], legend: Sequence[tuple[str, str]] = ()
 
 
 def lines(
-    title: str, series: Sequence[Series], x: Axis, y: Axis, rules: Sequence[Rule] = ()
+    title: str, series: Sequence[Series], x: Axis, y: Axis, rules: Sequence[ReferenceLine] = ()
 ) -> Markup:
     """A line chart; with two logarithmic axes a rank/count plot."""
     series = [Series(each.name, _finite(each.points, x, y), each.filled) for each in series]
@@ -136,7 +136,7 @@ def histogram(
     heights: Sequence[tuple[str, Sequence[float]]],
     x: Axis,
     y: Axis,
-    rules: Sequence[Rule] = (),
+    rules: Sequence[ReferenceLine] = (),
 ) -> Markup:
     """Named distributions over the same bins, `edges` one longer than each; the first is filled."""
     series = []
@@ -242,7 +242,7 @@ def _grid(across: _Scale, up: _Scale) -> list[Markup]:
     return body
 
 
-def _rule(rule: Rule, across: _Scale, up: _Scale) -> Markup:
+def _rule(rule: ReferenceLine, across: _Scale, up: _Scale) -> Markup:
     if rule.axis == "y":
         y = up.at(rule.value)
         path, x = f"M{LEFT} {y:.1f}H{WIDTH - RIGHT}", float(WIDTH - RIGHT - 2)

@@ -1,34 +1,27 @@
-"""What a report reads of a build: drawn rows, tallies of columns, thumbnails of pictures.
+"""What a report reads of the parts of a build: drawn rows, and tallies of columns.
 
 Parts are read one at a time and only for the columns at hand. Rows are drawn by the smallest keyed
 hashes of their uids, so the same content always shows the same rows.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import simplejpeg
 
-from curation.images.decode import UndecodableImage, decode_rgb
 from pipeline.dataset.manifest import Part
 from pipeline.dataset.uid import keyed_uniform
-from pipeline.stage import Stage
 from pipeline.store.result import Result
 
 Row = dict[str, Any]
 
 SEED = 0
-MAX_PIXELS = 64_000_000
-JPEG_QUALITY = 72
 _HOST = r"^[A-Za-z][A-Za-z0-9+.-]*:[/\\]*(?:[^/?#@]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)"
 _PLACE = ("pool_part", "pool_offset", "pool_size")
 _SHOWN = (
@@ -36,41 +29,6 @@ _SHOWN = (
     *("http_status", *_PLACE, "image_offset", "image_size"),
     *("reason", "value", "threshold", "evidence"),
 )
-
-
-@dataclass(frozen=True)
-class Build:
-    """The finished stages of a build by name, in order; `line` names those that pass rows on.
-
-    Stages are found by what they are, as their manifests say, never by their names.
-    """
-
-    datasets: Mapping[str, Result]
-    line: Sequence[str]
-    queries: Sequence[str] | None
-    catalogue: Mapping[str, Stage]
-
-    def last(self, stage: str) -> Result | None:
-        """The last dataset that a stage made."""
-        made = [each for each in self.datasets.values() if each.manifest.stage == stage]
-        return made[-1] if made else None
-
-    @cached_property
-    def stages(self) -> dict[str, Stage]:
-        """The stage behind every name, as far as the catalogue knows it."""
-        made = {name: dataset.manifest.stage for name, dataset in self.datasets.items()}
-        return {name: self.catalogue[of] for name, of in made.items() if of in self.catalogue}
-
-    @property
-    def candidates(self) -> Result | None:
-        """Where the rows began."""
-        return self.datasets[self.line[0]] if self.line else None
-
-    @property
-    def kept(self) -> Result | None:
-        """The pairs that were kept: the shards, or the last list of pairs before any training."""
-        pairs = [name for name in self.line if self.datasets[name].manifest.stage != "train"]
-        return self.last("shard") or (self.datasets[pairs[-1]] if pairs else None)
 
 
 def read(dataset: Result, part: Part, suffix: str, columns: Sequence[str]) -> pa.Table:
@@ -93,23 +51,21 @@ def tally(columns: Iterable[pa.ChunkedArray]) -> Counter[Any]:
     """How often each value occurs."""
     counts: Counter[Any] = Counter()
     for column in columns:
-        found = pc.value_counts(column)
-        counts.update(
-            dict(
-                zip(
-                    found.field("values").to_pylist(),
-                    found.field("counts").to_pylist(),
-                    strict=True,
-                )
-            )
-        )
+        pairs = pc.value_counts(column)
+        values, numbers = pairs.field("values").to_pylist(), pairs.field("counts").to_pylist()
+        counts.update(dict(zip(values, numbers, strict=True)))
     return counts
+
+
+def by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Names with their counts, the largest first and equal ones by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def hosts(urls: pa.ChunkedArray) -> pa.ChunkedArray:
     """The host of every URL in small letters; "" where there is none."""
-    found = pc.struct_field(pc.extract_regex(urls, _HOST), "host")
-    return pc.utf8_lower(pc.fill_null(found, ""))
+    host = pc.struct_field(pc.extract_regex(urls, _HOST), "host")
+    return pc.utf8_lower(pc.fill_null(host, ""))
 
 
 @dataclass(frozen=True)
@@ -130,8 +86,9 @@ def draw(
         if suffix not in part.files:
             continue
         for group, coins, rows in _smallest(read(dataset, part, suffix, columns), number, by):
-            found = zip(coins.tolist(), [place] * len(rows), rows.tolist(), strict=True)
-            picks[group] = sorted([*picks.get(group, []), *found])[:number]
+            # As (coin, part, row), so that sorting puts the smallest coins first.
+            more = zip(coins.tolist(), [place] * len(rows), rows.tolist(), strict=True)
+            picks[group] = sorted([*picks.get(group, []), *more])[:number]
     return _fetch_rows(dataset, suffix, picks)
 
 
@@ -151,68 +108,30 @@ def _smallest(
 def _fetch_rows(
     dataset: Result, suffix: str, picks: Mapping[str, Sequence[tuple[float, int, int]]]
 ) -> dict[str, list[Drawn]]:
-    parts, wanted = (
-        dataset.manifest.parts,
-        sorted({p for each in picks.values() for _, p, _ in each}),
-    )
+    """The rows at these (coin, part, row), by group; each part is read once."""
+    parts = dataset.manifest.parts
+    wanted: dict[int, set[int]] = defaultdict(set)
+    for group in picks.values():
+        for _, place, index in group:
+            wanted[place].add(index)
     rows: dict[tuple[int, int], Row] = {}
-    for place in wanted:
-        indices = sorted({row for each in picks.values() for _, p, row in each if p == place})
-        found = read(dataset, parts[place], suffix, _SHOWN).take(pa.array(indices)).to_pylist()
-        rows |= {(place, index): row for index, row in zip(indices, found, strict=True)}
+    for place in sorted(wanted):
+        indices = sorted(wanted[place])
+        shown = read(dataset, parts[place], suffix, _SHOWN).take(pa.array(indices)).to_pylist()
+        rows |= {(place, index): row for index, row in zip(indices, shown, strict=True)}
     return {
-        group: [Drawn(parts[place], rows[place, index]) for _, place, index in each]
-        for group, each in picks.items()
+        name: [Drawn(parts[place], rows[place, index]) for _, place, index in group]
+        for name, group in picks.items()
     }
 
 
 def rows_of(dataset: Result, uids: Iterable[bytes]) -> dict[bytes, Drawn]:
     """The kept rows of these uids."""
     wanted = pa.array(sorted(set(uids)), pa.binary(16))
-    found: dict[bytes, Drawn] = {}
+    rows: dict[bytes, Drawn] = {}
     for part in dataset.manifest.parts:
         table = read(dataset, part, "parquet", _SHOWN)
         if table.num_rows:
-            mine = table.filter(pc.is_in(table["uid"], value_set=wanted))
-            found |= {row["uid"]: Drawn(part, row) for row in mine.to_pylist()}
-    return found
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Thumbnails of the pictures that a build fetched and packed."""
-
-    pool: Result | None
-
-    def fetched(self, row: Row, side: int) -> bytes | None:
-        """The picture of a row that says where in the pool it lies, as a JPEG of at most `side`.
-
-        None if the row has none, or one that cannot be decoded.
-        """
-        if self.pool is None or row.get("pool_part") is None:
-            return None
-        part = self.pool.manifest.parts[row["pool_part"]]
-        (data,) = self.pool.ranges(part, "tar", [row["pool_offset"]], [row["pool_size"]])
-        return thumbnail(data, side)
-
-    def packed(self, shards: Result, drawn: Drawn, side: int) -> bytes | None:
-        """The picture of a row of a shard, None if there is no picture to be had."""
-        row = drawn.row
-        if "tar" not in drawn.part.files or row.get("image_offset") is None:
-            return None
-        (data,) = shards.ranges(drawn.part, "tar", [row["image_offset"]], [row["image_size"]])
-        return thumbnail(data, side)
-
-
-def thumbnail(data: bytes, side: int) -> bytes | None:
-    """A picture as a JPEG whose longer side has at most `side` pixels; None if undecodable."""
-    try:
-        picture = decode_rgb(data, MAX_PIXELS, side)
-    except UndecodableImage:
-        return None
-    height, width = picture.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    jpeg: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(small), JPEG_QUALITY, "RGB", "420")
-    return jpeg
+            matching = table.filter(pc.is_in(table["uid"], value_set=wanted))
+            rows |= {row["uid"]: Drawn(part, row) for row in matching.to_pylist()}
+    return rows

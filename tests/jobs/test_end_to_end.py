@@ -6,7 +6,9 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,15 +18,19 @@ from tests.support.small import command, digests, kill_tree, start, write_recipe
 KILLS = 10
 
 
+Unbroken = tuple[Path, Path, dict[str, Any]]
+"""The recipe, the store and the summary of a run."""
+
+
 @pytest.fixture(scope="module")
-def web():
+def web() -> Iterator[str]:
     with ReplayServer() as server:
         yield server.address
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, web):
-    """An unbroken run in one process, and how long it took."""
+def unbroken(tmp_path_factory: pytest.TempPathFactory, web: str) -> Unbroken:
+    """An unbroken run in one process."""
     folder = tmp_path_factory.mktemp("unbroken")
     recipe, store = write_recipe(folder), folder / "store"
     done = subprocess.run(
@@ -37,7 +43,7 @@ def unbroken(tmp_path_factory, web):
     return recipe, store, json.loads(done.stdout)
 
 
-def test_every_pair_is_accounted_for_to_the_last_stage(unbroken):
+def test_every_pair_is_accounted_for_to_the_last_stage(unbroken: Unbroken) -> None:
     _, _, summary = unbroken
     assert summary["stages"]["extract"]["rows_in"] > 2_000
     assert summary["stages"]["train"]["rows_kept"] > 300
@@ -50,20 +56,24 @@ NOT_ROWS = ("count", "image-neighbours", "evaluate", "report")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ray_workers_make_the_bytes_that_one_process_makes(tmp_path, web, unbroken, workers):
+def test_ray_workers_make_the_bytes_that_one_process_makes(
+    tmp_path: Path, web: str, unbroken: Unbroken, workers: int
+) -> None:
     recipe, store, _ = unbroken
     process = start(
         command(recipe, tmp_path / "store", web, "--workers", str(workers), "--until", "shard")
     )
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    found = digests(tmp_path / "store")
+    made = digests(tmp_path / "store")
     expected = digests(store)
-    assert found == {name: expected[name] for name in found}
-    assert "shard" in found
+    assert made == {name: expected[name] for name in made}
+    assert "shard" in made
 
 
-def test_killed_at_random_moments_it_comes_to_the_same(tmp_path, web, unbroken):
+def test_killed_at_random_moments_it_comes_to_the_same(
+    tmp_path: Path, web: str, unbroken: Unbroken
+) -> None:
     recipe, expected_store, _ = unbroken
     chance, kills, finished = random.Random(20261122), 0, 0
     committed: dict[str, int] = {}
@@ -93,16 +103,18 @@ def _wait(process: "subprocess.Popen[str]", seconds: float) -> bool:
 
 def _committed(store: Path) -> dict[str, int]:
     """The time of the last write of every committed part and of its record."""
-    found = {}
+    times = {}
     for record in store.glob("*/*/done/*.json"):
         files = json.loads(record.read_text())["files"].values()
         paths = [record, *(record.parent.parent / ref["path"] for ref in files)]
-        found.update({str(path): path.stat().st_mtime_ns for path in paths})
-    return found
+        times.update({str(path): path.stat().st_mtime_ns for path in paths})
+    return times
 
 
 @pytest.mark.parametrize("how", ["--inline", "--workers=2"])
-def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path, web, unbroken, how):
+def test_ctrl_c_is_one_line_and_loses_nothing(
+    tmp_path: Path, web: str, unbroken: Unbroken, how: str
+) -> None:
     recipe, expected_store, _ = unbroken
     arguments = command(recipe, tmp_path / "store", web, how)
     process = start(arguments)
@@ -119,7 +131,7 @@ def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path, web, unbroken, how):
     assert digests(tmp_path / "store") == digests(expected_store)
 
 
-def test_again_everything_is_reused(unbroken, web):
+def test_again_everything_is_reused(unbroken: Unbroken, web: str) -> None:
     recipe, store, _ = unbroken
     done = subprocess.run(
         command(recipe, store, web, "--inline", "--json"),

@@ -60,9 +60,9 @@ def test_every_part_opens_in_polars_pandas_duckdb_and_pyarrow(built: Build) -> N
         assert len(set(names)) == len(names), path
         assert pl.read_parquet(path).columns == names
         assert list(pd.read_parquet(path).columns) == names
-        described = duckdb.sql(f"select * from read_parquet('{path}')")
-        assert described.columns == names
-        assert len(described) == pl.read_parquet(path).height == table.num_rows
+        selected = duckdb.connect().execute(f"select * from read_parquet('{path}')").fetchdf()
+        assert list(selected.columns) == names
+        assert len(selected) == pl.read_parquet(path).height == table.num_rows
 
 
 def test_the_manifest_names_the_columns_of_its_parts(built: Build) -> None:

@@ -75,13 +75,13 @@ def write_dataset(
         written.append(_write_part(folder, index, some, images, extra))
     manifest = Manifest(
         stage="shard",
-        version=1,
+        stage_version=1,
         key="0" * 32,
         params={},
         inputs={},
         conserves=True,
-        content=digest_of([part.content for part in written]),
-        ledger=digest(b""),
+        content_digest=digest_of([part.content_digest for part in written]),
+        ledger_digest=digest(b""),
         rows_in=len(pairs),
         rows_kept=len(pairs),
         rows_dropped=0,

@@ -78,9 +78,9 @@ def start(arguments: list[str]) -> "subprocess.Popen[str]":
 def kill_tree(process: "subprocess.Popen[str]") -> None:
     """SIGKILL to the driver and everything it started, Ray's own processes included."""
     root = psutil.Process(process.pid)
-    tree = [root, *_children(root)]
+    tree = {root, *_children(root)}
     _to_each(tree, psutil.Process.suspend)
-    tree = {*tree, *_children(root)}
+    tree |= set(_children(root))  # what was started before its parent was suspended
     _to_each(tree, psutil.Process.kill)
     psutil.wait_procs(list(tree), timeout=20)
     process.communicate()
@@ -105,4 +105,4 @@ def digests(store: Path) -> dict[str, tuple[str, str]]:
         name: json.loads((store / folder / "manifest.json").read_text())
         for name, folder in folders.items()
     }
-    return {name: (each["content"], each["ledger"]) for name, each in manifests.items()}
+    return {name: (record["content"], record["ledger"]) for name, record in manifests.items()}

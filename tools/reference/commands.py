@@ -3,9 +3,7 @@
 import sys
 from unittest.mock import patch
 
-from jobs.bench.cli import bench
 from jobs.commands.app import app
-from jobs.commands.stage import stage_app
 from tools.reference.markdown import escaped, page
 
 _INTRO = """Every command has `--help` and `--json`. Exit codes: 0 done; 1 something for the user
@@ -15,10 +13,6 @@ to mend, said in one line; 2 finished, but a stage lost more rows to damage than
 
 def commands_page() -> str:
     """Every command and subcommand with its parameters."""
-    # The command itself adds these two only when it starts, because they load much.
-    for name, late in (("stage", stage_app), ("bench", lambda: bench)):
-        if name not in app:
-            app.command(late(), name=name)
     # Usage lines begin with the name of the running program, which is openwit's only by chance.
     with patch.object(sys, "argv", ["openwit"]):
         text = app.generate_docs(recursive=True, heading_level=2)

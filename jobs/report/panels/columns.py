@@ -1,6 +1,6 @@
 """The panel on columns: languages, hosts, lengths of captions and sizes of pictures.
 
-Each is told of the candidates and of what was kept of them, from the columns of both.
+Each is shown for the candidates and for what was kept of them, from the columns of both.
 """
 
 from collections import Counter
@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from jobs.report import charts
-from jobs.report.charts import Axis, Bar, Rule, Segment, share
+from jobs.report.charts import Axis, Bar, ReferenceLine, Segment, share
 from jobs.report.page import Charts, Panel
-from jobs.report.rows import Build, hosts, tables, tally
+from jobs.report.rows import by_count, hosts, tables, tally
+from jobs.report.view import BuildView
 from pipeline.store.result import Result
 
 TOP_LANGUAGES, TOP_HOSTS = 12, 15
@@ -21,15 +22,15 @@ _BINS = 40
 _EVERY = ("parquet", "dropped")
 
 
-def columns_panel(build: Build) -> Panel | None:
+def columns_panel(view: BuildView) -> Panel | None:
     """What the candidates were like, and what was kept of them."""
-    found = [_languages(build), _hosts(build), _caption_lengths(build), _picture_sizes(build)]
-    drawn = [chart for chart in found if chart is not None]
+    makers = (_languages, _hosts, _caption_lengths, _picture_sizes)
+    drawn = [chart for make in makers if (chart := make(view)) is not None]
     return Panel("columns", "What the pairs are like", [Charts(drawn)]) if drawn else None
 
 
-def _languages(build: Build) -> Markup | None:
-    dataset = build.last("language")
+def _languages(view: BuildView) -> Markup | None:
+    dataset = view.last("language")
     if dataset is None:
         return None
     every = tally(table["language"] for table in tables(dataset, _EVERY, ["language"]))
@@ -37,8 +38,8 @@ def _languages(build: Build) -> Markup | None:
     return _kept_of("Languages of captions, before the filter", every, kept, TOP_LANGUAGES)
 
 
-def _hosts(build: Build) -> Markup | None:
-    first, last = build.candidates, build.kept
+def _hosts(view: BuildView) -> Markup | None:
+    first, last = view.candidates, view.kept
     if first is None or last is None:
         return None
     every = tally(hosts(table["url"]) for table in tables(first, _EVERY, ["url"]))
@@ -47,7 +48,7 @@ def _hosts(build: Build) -> Markup | None:
 
 
 def _kept_of(title: str, every: Counter[str], kept: Counter[str], top: int) -> Markup | None:
-    ranked = sorted(every.items(), key=lambda item: (-item[1], item[0]))
+    ranked = by_count(every)
     if not ranked:
         return None
     most, shown = ranked[0][1], [*ranked[:top]]
@@ -74,8 +75,8 @@ def _total(items: Sequence[tuple[str, int]]) -> int:
     return sum(number for _, number in items)
 
 
-def _caption_lengths(build: Build) -> Markup | None:
-    first, last = build.candidates, build.kept
+def _caption_lengths(view: BuildView) -> Markup | None:
+    first, last = view.candidates, view.kept
     if first is None or last is None:
         return None
     every, kept = _lengths(first, _EVERY), _lengths(last, ("parquet",))
@@ -96,8 +97,8 @@ def _lengths(dataset: Result, suffixes: Sequence[str]) -> Counter[int]:
     return counts
 
 
-def _picture_sizes(build: Build) -> Markup | None:
-    dataset = build.last("image-rules")
+def _picture_sizes(view: BuildView) -> Markup | None:
+    dataset = view.last("image-rules")
     if dataset is None:
         return None
     every, kept = _short_sides(dataset, _EVERY), _short_sides(dataset, ("parquet",))
@@ -111,14 +112,14 @@ def _picture_sizes(build: Build) -> Markup | None:
         ("kept by the rules", _binned(kept, edges)),
     ]
     bound = dataset.manifest.params.get("min_side")
-    rules = [Rule(f"min_side {bound}", float(bound), "x")] if bound else []
+    rules = [ReferenceLine(f"min_side {bound}", float(bound), "x")] if bound else []
     x, y = Axis("pixels of the shorter side", log=True), Axis("pictures", percent=True)
     return charts.histogram("Size of pictures", edges, heights, x, y, rules)
 
 
 def _short_sides(dataset: Result, suffixes: Sequence[str]) -> Counter[int]:
     sizes = tables(dataset, suffixes, ["width", "height"])
-    short = (pc.min_element_wise(each["width"], each["height"]) for each in sizes)
+    short = (pc.min_element_wise(size["width"], size["height"]) for size in sizes)
     return tally(pc.drop_null(column) for column in short)
 
 

@@ -1,97 +1,34 @@
-"""The panel on queries: how often each one occurs before and after balancing.
+"""The panel on queries: how often each one occurs before and after balancing."""
 
-Counts are the count stage's own, and of the rows that later stages kept; nothing is matched again.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow.compute as pc
 from markupsafe import Markup
 
 from jobs.report import charts
-from jobs.report.charts import Axis, Rule, Series, share
+from jobs.report.charts import Axis, ReferenceLine, Series, share
+from jobs.report.counts import Counts, QueryCounts
 from jobs.report.page import Charts, Figure, Figures, Panel, Table
-from jobs.report.rows import Build, tables
-from pipeline.store.result import Result
-
-Counts = npt.NDArray[np.int64]
+from jobs.report.view import BuildView
 
 TOP = 20
 _RANKS = 120
 
 
-@dataclass(frozen=True)
-class QueryCounts:
-    """Pairs of each query, shape (queries,), where they were counted; `t` is balancing's cap."""
-
-    matched: Counts
-    after: Mapping[str, Counts]
-    t: int | None
-
-    @property
-    def head(self) -> npt.NDArray[np.bool_]:
-        """The queries with more pairs than the cap."""
-        return self.matched > (self.t if self.t is not None else np.iinfo(np.int64).max)
-
-    def summary(self) -> dict[str, Any]:
-        """The same in plain numbers."""
-        series = {"matched": self.matched, **self.after}
-        return {
-            "queries": len(self.matched),
-            "t": self.t,
-            "head_queries": int(self.head.sum()),
-            "with_pairs": {name: int((counts > 0).sum()) for name, counts in series.items()},
-            "head_share": {name: self.head_share(counts) for name, counts in series.items()},
-        }
-
-    def head_share(self, counts: Counts) -> float:
-        """The share of matches that fall to the head."""
-        return float(counts[self.head].sum() / max(1, counts.sum()))
-
-
-def query_counts(build: Build) -> QueryCounts | None:
-    """The counts of a build, None if it counts no queries."""
-    counted = build.last("count")
-    if counted is None:
-        return None
-    matched = counted.table(["count"])["count"].to_numpy().astype(np.int64)
-    balanced, shards = build.last("balance"), build.last("shard")
-    after = {}
-    if balanced is not None:
-        after["balanced"] = _recount(balanced, len(matched))
-    if shards is not None:
-        after["in shards"] = _recount(shards, len(matched))
-    t = balanced.manifest.params.get("t") if balanced is not None else None
-    return QueryCounts(matched, after, t)
-
-
-def _recount(dataset: Result, num_queries: int) -> Counts:
-    counts = np.zeros(num_queries, np.int64)
-    for table in tables(dataset, ["parquet"], ["query_ids"]):
-        ids = pc.list_flatten(table["query_ids"]).to_numpy()
-        counts += np.bincount(ids, minlength=num_queries)
-    return counts
-
-
-def queries_panel(counts: QueryCounts, queries: Sequence[str] | None) -> Panel:
+def queries_panel(view: BuildView) -> Panel | None:
     """Figures, the rank/count plot and the most frequent queries."""
-    series = [Series(name, _ranked(each)) for name, each in _named(counts)]
-    rules = [Rule(f"t = {counts.t:,}", counts.t)] if counts.t is not None else []
+    counts = view.query_counts
+    if counts is None:
+        return None
+    series = [Series(name, _ranked(numbers)) for name, numbers in counts.series().items()]
+    rules = [ReferenceLine(f"t = {counts.t:,}", counts.t)] if counts.t is not None else []
     x, y = Axis("rank of the query", log=True), Axis("pairs of the query", log=True)
     plot = charts.lines("Pairs of each query, the most frequent first", series, x, y, rules)
     return Panel(
         "queries",
         "Queries",
-        [_figures(counts), Charts([plot, _mass(counts)]), _top(counts, queries)],
+        [_figures(counts), Charts([plot, _mass(counts)]), _top(counts, view.queries)],
     )
-
-
-def _named(counts: QueryCounts) -> list[tuple[str, Counts]]:
-    return [("matched", counts.matched), *counts.after.items()]
 
 
 def _ranked(counts: Counts) -> list[tuple[float, float]]:
@@ -103,8 +40,8 @@ def _ranked(counts: Counts) -> list[tuple[float, float]]:
 def _mass(counts: QueryCounts) -> Markup:
     """The share of all matches that the most frequent queries hold together."""
     series = []
-    for name, each in _named(counts):
-        passed = np.sort(each[each > 0])[::-1].cumsum()
+    for name, numbers in counts.series().items():
+        passed = np.sort(numbers[numbers > 0])[::-1].cumsum()
         ranks = _ranks(len(passed))
         line = [(float(rank), float(passed[rank - 1] / passed[-1])) for rank in ranks]
         series.append(Series(name, line))
@@ -123,11 +60,14 @@ def _ranks(queries: int) -> list[int]:
 def _figures(counts: QueryCounts) -> Figures:
     total = len(counts.matched)
     figures = [
-        Figure(f"{int((each > 0).sum()):,}", f"queries {_with(name)}", f"of {total:,}")
-        for name, each in _named(counts)
+        Figure(f"{int((numbers > 0).sum()):,}", f"queries {_with(name)}", f"of {total:,}")
+        for name, numbers in counts.series().items()
     ]
     if counts.t is not None:
-        shares = (f"{name} {share(counts.head_share(each))}" for name, each in _named(counts))
+        shares = (
+            f"{name} {share(counts.head_share(numbers))}"
+            for name, numbers in counts.series().items()
+        )
         note = f"of all matches: {', '.join(shares)}"
         figures.append(
             Figure(f"{int(counts.head.sum()):,}", f"queries above t = {counts.t:,}", note)
@@ -142,13 +82,14 @@ def _with(name: str) -> str:
 def _top(counts: QueryCounts, queries: Sequence[str] | None) -> Table:
     order = np.argsort(-counts.matched, kind="stable")[:TOP].tolist()
     names = queries if queries is not None and len(queries) == len(counts.matched) else None
+    series = counts.series()
     rows = [
         [
-            names[number] if names else f"query {number}",
-            *(f"{int(each[number]):,}" for _, each in _named(counts)),
+            names[query] if names else f"query {query}",
+            *(f"{int(numbers[query]):,}" for numbers in series.values()),
         ]
-        for number in order
-        if counts.matched[number]
+        for query in order
+        if counts.matched[query]
     ]
-    columns = ["most frequent queries", *(name for name, _ in _named(counts))]
-    return Table(columns, "l" + "r" * (len(columns) - 1), rows)
+    columns = ["most frequent queries", *series]
+    return Table(columns, "l" + "r" * len(series), rows)

@@ -14,11 +14,11 @@ import torch
 from scipy.stats import binom
 
 from jobs.bench import learning, step, trainer
-from jobs.bench.cli import bench
-from jobs.bench.learning import Plan, Trial, interval, means
+from jobs.bench.groups import GROUPS
+from jobs.bench.learning import LearningPlan, Trial, interval, means
 from jobs.bench.learning_table import learning_tables
-from jobs.bench.table import Row, against, as_json, as_table
-from jobs.quickstart.groups import GROUPS
+from jobs.bench.table import Measurement, against, to_json, to_table
+from jobs.commands.bench import bench
 from pipeline.dataset.errors import UserError
 from pipeline.dataset.tokens import EOT
 from tests.support import folders
@@ -59,18 +59,18 @@ def quiet(line: str) -> None:
 
 def group(monkeypatch: pytest.MonkeyPatch, name: str, measure: object) -> None:
     module = ModuleType(name)
-    module.measure = measure
+    vars(module)["measure"] = measure
     monkeypatch.setitem(sys.modules, f"jobs.bench.{name}", module)
 
 
 def test_rows_come_by_group_in_the_order_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def tokenizer(repeats: int, texts: Path | None = None) -> list[Row]:
+    def tokenizer(repeats: int, texts: Path | None = None) -> list[Measurement]:
         asked.append(("tokenizer", repeats, texts))
         return [ROW]
 
-    def loss(repeats: int) -> list[Row]:
+    def loss(repeats: int) -> list[Measurement]:
         asked.append(("loss", repeats, None))
         return [ROW, ROW]
 
@@ -80,7 +80,7 @@ def test_rows_come_by_group_in_the_order_asked(monkeypatch: pytest.MonkeyPatch) 
     assert asked == [("loss", 5, None), ("tokenizer", 5, Path("words"))]
 
 
-def test_an_unknown_group_is_told_before_anything_is_measured(
+def test_an_unknown_group_is_refused_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     group(monkeypatch, "loss", lambda repeats: pytest.fail("measured"))
@@ -89,7 +89,7 @@ def test_an_unknown_group_is_told_before_anything_is_measured(
 
 
 def test_a_missing_peer_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(repeats: int) -> list[Row]:
+    def measure(repeats: int) -> list[Measurement]:
         raise ModuleNotFoundError(name="open_clip")
 
     group(monkeypatch, "step", measure)
@@ -104,13 +104,17 @@ def test_the_command_prints_what_it_measured(
     bench(["trainer", "--only", "loss", "--json"], result_action="return_value")
     [row] = json.loads(capsys.readouterr().out)["rows"]
     assert (row["ratio"], row["met"], row["peer_name"]) == (3.0, True, "peer")
+    bench(["trainer", "--only", "loss"], result_action="return_value")
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split() == ["what", "ours", "peer", "unit", "ratio", "goal", "met"]
+    assert line.split() == ["row", "1", "3", "(peer)", "s", "3.00", ">=", "2", "x", "yes"]
 
 
 def test_a_row_without_a_goal_neither_meets_nor_misses_it() -> None:
     row = against("row", 1.0, 3.0, "peer", "s", None)
     assert row.met is None and row.goal == ""
-    assert as_json([row])["rows"][0]["met"] is None
-    assert list(as_table([row]).columns[-1].cells) == [""]
+    assert to_json([row])["rows"][0]["met"] is None
+    assert list(to_table([row]).columns[-1].cells) == [""]
 
 
 def test_captions_are_real_and_framed_as_a_run_has_them() -> None:
@@ -134,16 +138,16 @@ def test_both_sides_of_a_step_are_measured(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_runs_of_a_plan_differ_by_lambda_and_seed_alone() -> None:
-    configs = Plan((0.0, 0.3), (0, 1), steps=7).configs()
+    configs = LearningPlan((0.0, 0.3), (0, 1), steps=7).configs()
     assert [(c.seed, c.pos_reg) for c in configs] == [(0, 0.0), (0, 0.3), (1, 0.0), (1, 0.3)]
     rest = [{**c.identity(), "seed": 0, "pos_reg": 0} for c in configs]
     assert all(one == rest[0] for one in rest) and rest[0]["steps"] == 7
-    assert Plan((0.0,), (0,)).configs()[0].steps == 1200
+    assert LearningPlan((0.0,), (0,)).configs()[0].steps == 1200
 
 
 def test_a_plan_without_lambda_0_compares_nothing() -> None:
     with pytest.raises(UserError, match="--lambdas: 0 is missing"):
-        Plan((0.1,), (0,))
+        LearningPlan((0.1,), (0,))
 
 
 def test_an_interval_of_a_share_is_the_binomial_s() -> None:
@@ -182,15 +186,16 @@ def test_a_table_is_made_of_runs_and_a_finished_run_is_not_made_again(
     monkeypatch.setattr("trainer.evaluate.tasks.probe.STRENGTHS", (1e-2,))
     dataset = folders.write_dataset(tmp_path / "pairs", folders.coloured_pairs(200))
     held_out = part_of_held_out(tmp_path / "wds_part")
-    plan, told = Plan((0.0, 1.0), (0,), steps=2), []
-    found = learning.learn(dataset, held_out, tmp_path / "out", plan, told.append)
+    plan = LearningPlan((0.0, 1.0), (0,), steps=2)
+    lines: list[str] = []
+    result = learning.learn(dataset, held_out, tmp_path / "out", plan, lines.append)
     saved = (tmp_path / "out").glob("*/*/checkpoints/**/*.safetensors")
     before = {path: path.stat().st_mtime_ns for path in saved}
-    assert learning.learn(dataset, held_out, tmp_path / "out", plan, quiet) == found
+    assert learning.learn(dataset, held_out, tmp_path / "out", plan, quiet) == result
     assert before == {path: path.stat().st_mtime_ns for path in before} and before
-    assert [line.split(":")[0] for line in told] == ["seed 0, lambda 0", "seed 0, lambda 1"]
-    plain, pulled = (found["lambdas"][name] for name in ("0", "1"))
+    assert [line.split(":")[0] for line in lines] == ["seed 0, lambda 0", "seed 0, lambda 1"]
+    plain, pulled = (result["lambdas"][name] for name in ("0", "1"))
     assert set(plain) >= {"margin", "positive", "gap", "logit scale", "acc1", "R@10", "probe"}
     assert pulled["positive"]["more"] > 0
-    values, differences = learning_tables(found)
+    values, differences = learning_tables(result)
     assert values.row_count == 2 and differences.row_count == 1

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from jobs.stages.catalogue import CATALOGUE
 from tests.support.disk import small_disk
 from tests.support.small import QUICKSTART, RECIPE, ROOT, write_recipe
 
@@ -58,8 +57,12 @@ def one_line(done: "subprocess.CompletedProcess[str]") -> str:
     return line
 
 
+TextBuild = tuple[Path, Path, dict[str, Any]]
+"""The recipe, the store and the summary."""
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(tmp_path_factory: pytest.TempPathFactory) -> TextBuild:
     """A text-only build of a quarter of the mini-web."""
     folder = tmp_path_factory.mktemp("text")
     (folder / "pages.warc.gz").write_bytes((QUICKSTART / "web/pages-03.warc.gz").read_bytes())
@@ -92,7 +95,7 @@ def run_on(tmp_path: Path, warc: bytes, *more: str) -> "subprocess.CompletedProc
     return openwit("run", recipe, "--store", tmp_path / "store", "--inline", "--json", *more)
 
 
-def rows(tmp_path: Path, *which: str) -> dict[str, int]:
+def rows(tmp_path: Path, *which: str) -> dict[str, dict[str, int]]:
     return {
         row["stage"]: row["reasons"]
         for row in json.loads(
@@ -112,7 +115,7 @@ def why(target: str, store: Path) -> list[dict[str, Any]]:
 GOOD = b'<img src="/cat.png" alt="A small cat icon">'
 
 
-def test_a_malformed_recipe_is_one_line_with_file_line_and_field(tmp_path):
+def test_a_malformed_recipe_is_one_line_with_file_line_and_field(tmp_path: Path) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text(TEXT_RECIPE.replace("min_words: 1", "min_word: 1"))
     done = openwit("run", recipe)
@@ -122,18 +125,18 @@ def test_a_malformed_recipe_is_one_line_with_file_line_and_field(tmp_path):
     )
 
 
-def test_a_missing_file_is_one_line(tmp_path):
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(TEXT_RECIPE)
     done = openwit("run", tmp_path / "r.yaml", "--store", tmp_path / "s")
     assert done.returncode == 1 and "inputs.pages: no file matches 'pages.warc*'" in one_line(done)
 
 
-def test_what_is_no_warc_is_one_line(tmp_path):
+def test_what_is_no_warc_is_one_line(tmp_path: Path) -> None:
     done = run_on(tmp_path, b"<html>not a WARC</html>" * 100)
     assert done.returncode == 1 and "pages.warc is not a WARC file" in one_line(done)
 
 
-def test_a_truncated_gzip_keeps_what_came_before_and_ends_with_2(tmp_path):
+def test_a_truncated_gzip_keeps_what_came_before_and_ends_with_2(tmp_path: Path) -> None:
     (tmp_path / "pages.warc.gz").write_bytes(
         gzip.compress(page(GOOD)) + gzip.compress(page(GOOD))[:150]
     )
@@ -149,7 +152,7 @@ def test_a_truncated_gzip_keeps_what_came_before_and_ends_with_2(tmp_path):
     assert life["events"][0]["reason"] == "warc_truncated"
 
 
-def test_a_latin_1_page_that_claims_utf_8_loses_nothing(tmp_path):
+def test_a_latin_1_page_that_claims_utf_8_loses_nothing(tmp_path: Path) -> None:
     html = (
         '<img src="/cafe.png" alt="A small caf\u00e9 and cr\u00e8me br\u00fbl\u00e9e icon">'.encode(
             "latin-1"
@@ -162,7 +165,7 @@ def test_a_latin_1_page_that_claims_utf_8_loses_nothing(tmp_path):
     assert life["events"][0]["kept"]
 
 
-def test_nul_bytes_in_a_caption_are_repaired_and_an_absurd_url_is_a_verdict(tmp_path):
+def test_nul_bytes_in_a_caption_are_repaired_and_an_absurd_url_is_a_verdict(tmp_path: Path) -> None:
     nul = b'<img src="/nul.png" alt="A small\x00 red apple icon">'
     absurd = b'<img src="/' + b"a" * 100_000 + b'.png" alt="A far too long address">'
     done = run_on(tmp_path, page(GOOD + nul + absurd))
@@ -184,7 +187,7 @@ def test_nul_bytes_in_a_caption_are_repaired_and_an_absurd_url_is_a_verdict(tmp_
 
 
 @pytest.mark.parametrize("how", ["--inline", "--workers=2"])
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, how):
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path, how: str) -> None:
     with small_disk(tmp_path / "small", "600k") as small:
         (tmp_path / "pages.warc.gz").write_bytes((QUICKSTART / "web/pages-03.warc.gz").read_bytes())
         (tmp_path / "text.yaml").write_text(TEXT_RECIPE)
@@ -200,7 +203,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, how):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("model: ViT-Ti-8-32px", "model: ViT-Z", "stages.train: model: there is no 'ViT-Z'"),
         ("steps: 12", "steps: 0", "stages.train: steps: 0 is less than 1"),
@@ -209,16 +212,16 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, how):
     ],
 )
 def test_what_the_trainer_would_refuse_is_refused_before_anything_is_built(
-    old, new, told, tmp_path
-):
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
     assert old in RECIPE
     recipe = write_recipe(tmp_path, RECIPE.replace(old, new))
     done = openwit("plan", recipe, "--store", tmp_path / "store")
     assert done.returncode == 1
-    assert told in one_line(done) and one_line(done).startswith(f"openwit: {recipe}:2")
+    assert message in one_line(done) and one_line(done).startswith(f"openwit: {recipe}:2")
 
 
-def test_plan_show_funnel_and_why_agree(built):
+def test_plan_show_funnel_and_why_agree(built: TextBuild) -> None:
     recipe, store, summary = built
     plan = json.loads(openwit("plan", recipe, "--store", store, "--json").stdout)
     assert {step["action"] for step in plan} == {"reused"}
@@ -232,14 +235,14 @@ def test_plan_show_funnel_and_why_agree(built):
     assert one["content"] == shown["captions"]["content"]
 
 
-def test_tables_are_for_people(built):
+def test_tables_are_for_people(built: TextBuild) -> None:
     _, store, _ = built
     assert "boilerplate" in openwit("funnel", "text", "--store", store).stdout
     assert "extract" in openwit("show", "text", "--store", store).stdout
     assert "url string" in openwit("show", "text/extract", "--store", store).stdout
 
 
-def test_why_explains_a_url_and_an_unknown_one(built):
+def test_why_explains_a_url_and_an_unknown_one(built: TextBuild) -> None:
     _, store, _ = built
     unknown = openwit("why", "http://nowhere.example/x.png", "--store", store)
     assert unknown.returncode == 1 and "no candidate of text has the url" in one_line(unknown)
@@ -247,7 +250,7 @@ def test_why_explains_a_url_and_an_unknown_one(built):
     assert nobody.returncode == 1 and "no build is called 'other'" in one_line(nobody)
 
 
-def test_a_stage_runs_alone_on_another_ones_folder(built, tmp_path):
+def test_a_stage_runs_alone_on_another_ones_folder(built: TextBuild, tmp_path: Path) -> None:
     _, store, summary = built
     folder = store / summary["stages"]["captions"]["folder"]
     done = openwit(
@@ -260,7 +263,7 @@ def test_a_stage_runs_alone_on_another_ones_folder(built, tmp_path):
     assert refused.returncode == 1 and "nothing: there is neither a file" in one_line(refused)
 
 
-def test_the_report_is_written_where_it_is_asked_for(built, tmp_path):
+def test_the_report_is_written_where_it_is_asked_for(built: TextBuild, tmp_path: Path) -> None:
     _, store, summary = built
     page = tmp_path / "page.html"
     words = QUICKSTART / "queries.txt"
@@ -268,10 +271,10 @@ def test_the_report_is_written_where_it_is_asked_for(built, tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["candidates"] == summary["stages"]["extract"]["rows_in"]
     assert "<script" not in page.read_text()
-    assert CATALOGUE["captions"].label("boilerplate") in page.read_text()
+    assert CaptionReason.BOILERPLATE.label in page.read_text()
 
 
-def test_gc_lists_and_deletes(built, tmp_path):
+def test_gc_lists_and_deletes(built: TextBuild, tmp_path: Path) -> None:
     _, store, _ = built
-    found = json.loads(openwit("gc", "--store", store, "--json").stdout)
-    assert found == {"folders": [], "objects": [], "deleted": 0}
+    garbage = json.loads(openwit("gc", "--store", store, "--json").stdout)
+    assert garbage == {"folders": [], "objects": [], "deleted": 0}

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -29,8 +30,11 @@ TRAINING = {
 }
 
 
+Head = tuple[str, dict[str, str]]
+
+
 @pytest.fixture
-def head(tmp_path_factory):
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     """A Ray head on loopback: the address of its dashboard and the environment of its clients."""
     home = tmp_path_factory.mktemp("home")
     environment = {
@@ -87,7 +91,7 @@ def _wait_for(
     raise TimeoutError(f"no Ray head at {address} after {seconds} s")
 
 
-def test_a_submitted_job_builds_what_a_local_run_builds(head, tmp_path):
+def test_a_submitted_job_builds_what_a_local_run_builds(head: Head, tmp_path: Path) -> None:
     address, environment = head
     recipe, store = write_recipe(tmp_path), tmp_path / "store"
     with ReplayServer() as web:
@@ -104,7 +108,7 @@ def test_a_submitted_job_builds_what_a_local_run_builds(head, tmp_path):
 
 
 @pytest.mark.chaos
-def test_a_submitted_training_ends_in_the_bits_of_torchrun(head, tmp_path):
+def test_a_submitted_training_ends_in_the_bits_of_torchrun(head: Head, tmp_path: Path) -> None:
     address, environment = head
     dataset = write_dataset(tmp_path / "squares", coloured_pairs(64))
     files = {}
@@ -144,6 +148,6 @@ def _submit(
 
 def _words(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        return list(process.cmdline())
     except psutil.Error:
         return []

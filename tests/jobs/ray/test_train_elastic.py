@@ -4,7 +4,10 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,18 +27,20 @@ CONFIG = {
 
 
 @pytest.fixture
-def cluster():
+def cluster() -> Iterator[Any]:
     """A head with room for one worker."""
     utils = pytest.importorskip("ray.cluster_utils")
-    made = utils.Cluster(
+    ray_cluster = utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
-    yield made
-    made.shutdown()
+    yield ray_cluster
+    ray_cluster.shutdown()
 
 
 @pytest.mark.chaos
-def test_a_run_grows_and_shrinks_with_its_cluster_and_misses_no_step(cluster, tmp_path):
+def test_a_run_grows_and_shrinks_with_its_cluster_and_misses_no_step(
+    cluster: Any, tmp_path: Path
+) -> None:
     dataset = write_dataset(tmp_path / "squares", coloured_pairs(64))
     workdir, config = tmp_path / "run", tmp_path / "config.json"
     config.write_text(json.dumps({**CONFIG, "dataset": str(dataset), "workdir": str(workdir)}))
@@ -55,13 +60,13 @@ def test_a_run_grows_and_shrinks_with_its_cluster_and_misses_no_step(cluster, tm
     assert _rows(workdir)[-1]["loss"] < 1.0
 
 
-def _rows(workdir):
+def _rows(workdir: Path) -> list[dict[str, Any]]:
     path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _sizes(workdir):
+def _sizes(workdir: Path) -> list[int]:
     """How many workers there were, one after the other."""
     sizes = [
         round(row["samples_per_s"] / row["samples_per_s_per_device"]) for row in _rows(workdir)
@@ -69,7 +74,9 @@ def _sizes(workdir):
     return [size for size, _ in groupby(sizes)]
 
 
-def _wait_until(process, met, seconds=240):
+def _wait_until(
+    process: "subprocess.Popen[str]", met: Callable[[], bool], seconds: float = 240
+) -> None:
     """Until `met()`, which must come before the process ends."""
     ends = time.monotonic() + seconds
     while not met():

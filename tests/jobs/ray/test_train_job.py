@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from jobs.train import Workers, train
+from jobs.ray.workers import Workers
+from jobs.train import train
 from pipeline.dataset.errors import Exit, UserError
 from pipeline.errors import Interrupted
 from tests.support.folders import coloured_pairs, write_dataset
@@ -39,19 +41,25 @@ def _write_config(folder: Path, dataset: Path, /, **changes: object) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data") / "squares", coloured_pairs(64))
 
 
 @pytest.fixture(scope="module")
-def unbroken(dataset, tmp_path_factory):
+def unbroken(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workdir of the same run under torchrun: two processes, no Ray."""
     folder = tmp_path_factory.mktemp("unbroken")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [*launcher, "-m", "trainer.train", str(_write_config(folder, dataset))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True}
-    done = subprocess.run([sys.executable, *arguments], check=False, **options)
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder / "run"
 
@@ -61,7 +69,7 @@ def _weights(workdir: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def local_ray():
+def local_ray() -> Iterator[None]:
     """A Ray of two cores in this process, for all runs here."""
     ray = pytest.importorskip("ray")
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
@@ -73,7 +81,7 @@ def local_ray():
 class _AfterCheckpoint(threading.Thread):
     """Calls `act` once the run has a checkpoint; `step` is the newest one's at that time."""
 
-    def __init__(self, workdir: Path, act) -> None:
+    def __init__(self, workdir: Path, act: Callable[[], None]) -> None:
         super().__init__(daemon=True)
         self._workdir, self._act = workdir, act
         self.step: int | None = None
@@ -112,8 +120,12 @@ def _kill_a_worker() -> None:
 
 
 def test_a_run_that_loses_a_worker_ends_in_the_bits_of_an_unbroken_one(
-    dataset, unbroken, local_ray, tmp_path, capsys
-):
+    dataset: Path,
+    unbroken: Path,
+    local_ray: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     killer = _AfterCheckpoint(tmp_path / "run", _kill_a_worker)
     killer.start()
     path = _write_config(tmp_path, dataset)
@@ -121,16 +133,20 @@ def test_a_run_that_loses_a_worker_ends_in_the_bits_of_an_unbroken_one(
         assert train(path, workers=Workers(num_workers=2)) == Exit.OK
     finally:
         killer.over.set()
-    out, told = capsys.readouterr()
+    out, err = capsys.readouterr()
     assert killer.step is not None and killer.step < STEPS
-    assert "failed" in told and f"step {STEPS}/{STEPS}" in told
+    assert "failed" in err and f"step {STEPS}/{STEPS}" in err
     assert out.strip() == str(tmp_path / "run" / "model.safetensors")
     assert _weights(tmp_path / "run") == _weights(unbroken)
 
 
 def test_a_run_told_to_stop_saves_and_the_same_command_goes_on(
-    dataset, unbroken, local_ray, tmp_path, capsys
-):
+    dataset: Path,
+    unbroken: Path,
+    local_ray: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     stopper = _AfterCheckpoint(tmp_path / "run", lambda: os.kill(os.getpid(), signal.SIGTERM))
     stopper.start()
     path = _write_config(tmp_path, dataset)
@@ -148,8 +164,12 @@ def test_a_run_told_to_stop_saves_and_the_same_command_goes_on(
 
 
 def test_what_another_start_would_not_mend_ends_the_run_in_one_line(
-    dataset, unbroken, local_ray, tmp_path, capsys
-):
+    dataset: Path,
+    unbroken: Path,
+    local_ray: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     path = _write_config(tmp_path, dataset, workdir=str(unbroken), lr=0.5)
     with pytest.raises(UserError, match=r"another configuration .*lr: 0.001 there, 0.5 here") as no:
         train(path, workers=Workers(num_workers=2))
@@ -172,7 +192,9 @@ def test_what_another_start_would_not_mend_ends_the_run_in_one_line(
         (Workers(gpus_per_worker=1), "--gpus-per-worker 1: the file's device is cpu"),
     ],
 )
-def test_workers_that_cannot_share_the_run_are_refused(workers, message, dataset, tmp_path):
+def test_workers_that_cannot_share_the_run_are_refused(
+    workers: Workers, message: str, dataset: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=message) as refused:
         train(_write_config(tmp_path, dataset), workers=workers)
     assert "\n" not in str(refused.value)
@@ -187,46 +209,55 @@ def test_workers_that_cannot_share_the_run_are_refused(workers, message, dataset
         ({"stepz": 3}, "unknown fields"),
     ],
 )
-def test_a_file_that_cannot_be_run_is_refused_by_its_name(changes, message, dataset, tmp_path):
+def test_a_file_that_cannot_be_run_is_refused_by_its_name(
+    changes: dict[str, object], message: str, dataset: Path, tmp_path: Path
+) -> None:
     path = _write_config(tmp_path, dataset, **changes)
     with pytest.raises(UserError, match=message) as refused:
         train(path)
     assert str(refused.value).startswith(f"{path}: ")
+    assert str(refused.value).count(str(path)) == 1
 
 
-def test_on_a_cluster_a_path_that_means_something_else_elsewhere_is_refused(dataset, tmp_path):
+def test_on_a_cluster_a_path_that_means_something_else_elsewhere_is_refused(
+    dataset: Path, tmp_path: Path
+) -> None:
     path = _write_config(tmp_path, dataset, workdir="run")
     with pytest.raises(UserError, match="must be absolute"):
         train(path, address="127.0.0.1:1")
 
 
-def test_more_workers_than_this_machine_has_cores_for_are_refused(local_ray, dataset, tmp_path):
+def test_more_workers_than_this_machine_has_cores_for_are_refused(
+    local_ray: None, dataset: Path, tmp_path: Path
+) -> None:
     path = _write_config(tmp_path, dataset)
     with pytest.raises(UserError, match="2 workers of 2 CPU each are more than this machine's 2"):
         train(path, workers=Workers(num_workers=2, cpus_per_worker=2))
 
 
-def test_a_machine_that_goes_is_saved_for_once_and_the_run_goes_on(local_ray, monkeypatch):
+def test_a_machine_that_goes_is_saved_for_once_and_the_run_goes_on(
+    local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
     from ray.train import PreemptionInfo
 
-    from jobs.ray import train_group
+    from jobs.ray import mailbox, train_loop
 
     drained: dict[str, list[int]] = {}
     info = PreemptionInfo(deadline_ms=None, preempted_node_to_ranks=drained)
-    monkeypatch.setattr(train_group, "get_preemption_info", lambda: info if drained else None)
-    desk = ray.remote(train_group.Desk).options(num_cpus=0).remote()
-    grace = train_group.Grace(desk)
+    monkeypatch.setattr(train_loop, "get_preemption_info", lambda: info if drained else None)
+    box = mailbox.open_mailbox()
+    must_save = train_loop.SaveWatch(box)
     rounds = []
     for node in (None, "a", None, "b", None):
         drained.update({node: [0]} if node else {})
-        rounds.append(sum(grace() for _ in range(train_group.ASK_EVERY)))
+        rounds.append(sum(must_save() for _ in range(train_loop.PREEMPTION_EVERY)))
     assert rounds == [0, 1, 0, 1, 0]
-    ray.get(desk.ask_to_stop.remote())
-    assert _true_before_long(grace)
+    ray.get(box.request_stop.remote())
+    assert _true_before_long(must_save)
 
 
-def _true_before_long(ask, seconds: float = 300) -> bool:
+def _true_before_long(ask: Callable[[], bool], seconds: float = 300) -> bool:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         if ask():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from jobs.quickstart.groups import GROUPS, grouped
+from jobs.bench.groups import GROUPS, grouped
 from tests.support.folders import png
 from tests.support.micro import MICRO
 from trainer.evaluate.sets import read_set

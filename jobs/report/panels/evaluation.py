@@ -1,100 +1,33 @@
-"""Panels on the model: how its training went, and how it does on held-out sets.
+"""The panel on evaluation: how the model does on held-out sets, and where it errs.
 
-Reads what training and evaluation wrote; nothing is embedded or scored again.
+Reads what evaluation wrote; nothing is scored again.
 """
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.report import charts
-from jobs.report.charts import Axis, Rule, Series, share
-from jobs.report.page import Charts, Figure, Figures, Heading, Panel, Piece, Table, Text
-from jobs.report.rows import Build
-from pipeline.store.result import Result
+from jobs.report.charts import share
+from jobs.report.page import Heading, Panel, Piece, Table, Text
+from jobs.report.view import BuildView, Record
 
 WORST = 12
 CLASSES = 6
-_STEP = Axis("step")
-Record = Mapping[str, Any]
 
 
-def training(build: Build) -> Record | None:
-    """What the training wrote of itself."""
-    dataset = build.last("train")
-    return None if dataset is None else _json(dataset)
-
-
-def results(build: Build) -> list[Record]:
-    """The evaluation's summaries, one a set and task."""
-    dataset = build.last("evaluate")
-    return [] if dataset is None else list(_json(dataset)["results"])
-
-
-def _json(dataset: Result) -> Any:
-    return json.loads(bytes(dataset.read(dataset.manifest.parts[0].files["json"])))
-
-
-def training_panel(record: Record) -> Panel:
-    """Loss, scale and cosines over the steps, and the configuration."""
-    metrics = record["metrics"]
-    batch = record["config"].get("batch_size")
-    chance = [Rule("chance: ln(batch size)", math.log(batch))] if batch else []
-    plots = [
-        charts.lines("Loss", [_over("loss", metrics)], _STEP, Axis("contrastive loss"), chance),
-        charts.lines(
-            "Cosines",
-            [_over("positive_cosine", metrics, "of a pair"), _over("margin", metrics)],
-            _STEP,
-            Axis("cosine"),
-        ),
-        charts.lines(
-            "Geometry",
-            [
-                _over("alignment", metrics),
-                _over("uniformity", metrics),
-                _over("modality_gap", metrics, "modality gap"),
-            ],
-            _STEP,
-            Axis("of unit embeddings"),
-        ),
-        charts.lines("Logit scale", [_over("logit_scale", metrics)], _STEP, Axis("logit scale")),
-        charts.lines("Gradient norm", [_over("grad_norm", metrics)], _STEP, Axis("norm")),
-    ]
-    steps = max((row["step"] for row in metrics), default=0)
-    figures = Figures(
-        [
-            Figure(charts.count(record["parameters"]), "parameters"),
-            Figure(f"{steps:,}", "steps"),
-            Figure(charts.count(record["samples_seen"]), "samples seen"),
-        ]
-    )
-    config = [(name, json.dumps(value)) for name, value in sorted(record["config"].items())]
-    return Panel(
-        "training", "Training", [figures, Charts(plots), Table(["setting", "value"], "lc", config)]
-    )
-
-
-def _over(field: str, metrics: Sequence[Record], name: str = "") -> Series:
-    known = [row for row in metrics if row.get(field) is not None]
-    points = [(float(row["step"]), float(row[field])) for row in known]
-    return Series(name or field, points)
-
-
-def evaluation_panel(build: Build, found: Sequence[Record]) -> Panel:
+def evaluation_panel(view: BuildView) -> Panel | None:
     """Every metric with its interval and chance, then each set's classes and worst errors."""
-    rows = [row for result in found for row in _metric_rows(result)]
+    if not view.scores:
+        return None
+    rows = [row for result in view.scores for row in _metric_rows(result)]
     columns = ["set", "metric", "score", "95 % interval", "of", "chance", "times chance"]
     pieces: list[Piece] = [Table(columns, "llrrrrr", rows)]
-    dataset = build.last("evaluate")
-    outcomes = dataset.table() if dataset is not None else pa.table({})
+    evaluated = view.last("evaluate")
+    outcomes = evaluated.table() if evaluated is not None else pa.table({})
     if "set" in outcomes.column_names and "prediction" in outcomes.column_names:
-        for result in found:
+        for result in view.scores:
             pieces += _errors(result, outcomes) if "acc1" in result["metrics"] else []
     return Panel("evaluation", "Evaluation", pieces)
 
@@ -139,36 +72,40 @@ def chance(result: Record, metric: str) -> float | None:
         return min(1.0, base * {"acc5": 5}.get(metric, 1))
     _, _, top = metric.partition("_retrieval_recall@")
     asked = {bounds["n"] for bounds in result.get("ci95", {}).values()}
-    # With one caption a picture each is found among n by guessing k of them.
+    # With one caption per picture, guessing k of n finds the right one with probability k / n.
     return min(1.0, int(top) / result["n"]) if top and asked == {result["n"]} else None
 
 
 def _errors(result: Record, outcomes: pa.Table) -> list[Piece]:
     # clip-benchmark's folders are called wds_ and the name of the set.
     folders = pa.array([result["dataset"], f"wds_{result['dataset']}"], pa.string())
-    mine = pc.and_(pc.is_in(outcomes["set"], folders), pc.is_valid(outcomes["prediction"]))
-    rows = outcomes.filter(mine).to_pylist()
+    of_set = pc.and_(pc.is_in(outcomes["set"], folders), pc.is_valid(outcomes["prediction"]))
+    rows = outcomes.filter(of_set).to_pylist()
     if not rows:
         return []
     classes = result.get("classes")
     pieces: list[Piece] = [Heading(str(result["dataset"])), _class_table(rows, classes)]
+    return pieces + _surest_errors(rows, classes)
+
+
+def _surest_errors(rows: Sequence[Record], classes: Sequence[str] | None) -> list[Piece]:
     wrong = [row for row in rows if not row["correct"] and row["margin"] is not None]
+    if not wrong:
+        return []
     wrong.sort(key=lambda row: (row["margin"], row["sample_id"]))
-    if wrong:
-        cells = [
-            [
-                row["sample_id"],
-                _class(classes, row["label"]),
-                _class(classes, row["prediction"]),
-                f"{row['rank'] + 1:,}",
-                f"{row['margin']:.3f}",
-            ]
-            for row in wrong[:WORST]
+    cells = [
+        [
+            row["sample_id"],
+            _class(classes, row["label"]),
+            _class(classes, row["prediction"]),
+            f"{row['rank'] + 1:,}",
+            f"{row['margin']:.3f}",
         ]
-        shown = f"The surest errors, {len(cells)} of {len(wrong):,}:"
-        columns = ["sample", "is", "was taken for", "place of the truth", "margin"]
-        pieces += [Text(shown), Table(columns, "cllrr", cells)]
-    return pieces
+        for row in wrong[:WORST]
+    ]
+    shown = f"The surest errors, {len(cells)} of {len(wrong):,}:"
+    columns = ["sample", "is", "was taken for", "place of the truth", "margin"]
+    return [Text(shown), Table(columns, "cllrr", cells)]
 
 
 def _class_table(rows: Sequence[Record], classes: Sequence[str] | None) -> Table:

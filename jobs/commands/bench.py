@@ -8,16 +8,15 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from jobs.bench.table import Row, as_json, as_table, machine
+from jobs.bench.table import Measurement, machine, to_json, to_table
 from jobs.bench.trainer import GROUPS, missing
 from jobs.bench.trainer import measure as measure_trainer
-from pipeline.dataset.errors import Exit, UserError
+from jobs.commands.options import Json
+from pipeline.dataset.errors import Exit
 
 bench = App(name="bench", help="Measure openwit beside its peers (install openwit[bench]).")
 DEFAULT_SIZES = (1_000_000, 10_000_000)
 DEFAULT_LAMBDAS = (0.0, 0.05, 0.1, 0.3, 1.0)
-
-Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 @bench.command
@@ -27,7 +26,7 @@ def engine(
     repeats: int = 3,
     json_: Json = False,
 ) -> int:
-    """The engine beside Ray Data: overhead a partition, map, exchange, memory of the driver.
+    """The engine beside Ray Data: overhead per partition, map, exchange, memory of the driver.
 
     Parameters
     ----------
@@ -35,14 +34,12 @@ def engine(
         Sizes of the data, ascending.
     repeats
         Medians are of this many interleaved repeats.
-    json_
-        Print JSON.
     """
     try:
         from jobs.bench.engine import measure
     except ModuleNotFoundError as error:
         raise missing(error) from None
-    return _tell(measure(rows, repeats), json_)
+    return _print(measure(rows, repeats), json_)
 
 
 @bench.command
@@ -63,10 +60,8 @@ def trainer(
         Groups of rows: tokenizer, loss, loader, step.
     texts
         Captions for the tokenizer, one a line; by default what every machine has.
-    json_
-        Print JSON.
     """
-    return _tell(measure_trainer(repeats, only, texts, _note), json_)
+    return _print(measure_trainer(repeats, only, texts, _note), json_)
 
 
 @bench.command
@@ -96,23 +91,18 @@ def learning(
         Runs of a seed share weights to begin with, and order.
     steps
         Steps of a run; the quickstart's by default.
-    json_
-        Print JSON.
     """
-    from jobs.bench.learning import Plan, learn
+    from jobs.bench.learning import LearningPlan, learn
     from jobs.bench.learning_table import learning_tables
 
-    plan = Plan(lambdas, seeds, steps)
-    try:
-        found = {"machine": machine()} | learn(dataset, set_, out, plan, _note)
-    except UserError as error:
-        raise UserError(str(error)) from error
-    text = json.dumps(found, indent=1)
+    plan = LearningPlan(lambdas, seeds, steps)
+    result = {"machine": machine()} | learn(dataset, set_, out, plan, _note)
+    text = json.dumps(result, indent=1)
     (out / "learning.json").write_text(text + "\n", encoding="utf-8")
     if json_:
         print(text)
     else:
-        Console(width=200).print(*learning_tables(found), sep="\n")
+        Console(width=200).print(*learning_tables(result), sep="\n")
     return Exit.OK
 
 
@@ -121,9 +111,9 @@ def _note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _tell(rows: list[Row], as_text: bool) -> int:
-    if as_text:
-        print(json.dumps(as_json(rows), indent=1))
+def _print(rows: list[Measurement], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(to_json(rows), indent=1))
     else:
-        Console(width=120).print(as_table(rows))
+        Console(width=120).print(to_table(rows))
     return Exit.OK
