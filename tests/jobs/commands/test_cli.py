@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from curation.text.repair import CaptionReason
 from tests.support.disk import small_disk
 from tests.support.small import QUICKSTART, RECIPE, ROOT, write_recipe
 
