@@ -10,8 +10,12 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import CAPTION, IMAGE_COPIES, SHA256, UID, Column, put
 from pipeline.dataset.uid import uid_words
 from pipeline.dataset.verdict import Judge, Reason
+
+NEEDS: tuple[Column, ...] = (UID, SHA256, CAPTION)
+ADDS: tuple[Column, ...] = (IMAGE_COPIES,)
 
 
 class ImageDedupReason(Reason):
@@ -43,8 +47,8 @@ def image_dedup(table: pa.Table, params: ImageDedupParams) -> pa.Table:
     survivor, copies = _survivors(picture, table["uid"])
     captions = _distinct_captions(picture, table["caption"])
     stays = survivor == np.arange(table.num_rows)
-    counted = pa.array(np.where(stays, copies, 1), pa.int32())
-    judge = Judge(table.append_column("image_copies", counted))
+    counted = pa.array(np.where(stays, copies, 1), IMAGE_COPIES.type)
+    judge = Judge(put(table, {IMAGE_COPIES: counted}))
     judge.drop(
         captions > params.placeholder_captions,
         ImageDedupReason.PLACEHOLDER,

@@ -1,11 +1,4 @@
-"""Finds pictures that are nearly the same, and keeps the largest of each group.
-
-`neighbours` works on hashes that met because a 16-bit chunk of them is equal and tells which pairs
-are close; `near_dedup` follows the pairs into groups. How rows meet, and the pixels, are not known
-here.
-"""
-
-from collections.abc import Iterator
+"""Follows pairs of pictures that are nearly the same into groups, and keeps the largest of each."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,32 +6,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curation.images.perceptual import CHUNK_BITS, CHUNKS, Bytes, Hashes, chunk_keys, hamming
 from pipeline.dataset.params import Params
-from pipeline.dataset.uid import UID_TYPE, uid_words
+from pipeline.dataset.schema import NEAR_COPIES, UID, Column, put
+from pipeline.dataset.uid import uid_words
 from pipeline.dataset.verdict import Judge, Reason
 
+NEEDS: tuple[Column, ...] = (UID,)
+ADDS: tuple[Column, ...] = (NEAR_COPIES,)
+
 Index = npt.NDArray[np.intp]
-
-EDGES = pa.schema(
-    [
-        ("uid_a", UID_TYPE),
-        ("uid_b", UID_TYPE),
-        ("distance", pa.int8()),
-        ("pixels_a", pa.int64()),
-        ("pixels_b", pa.int64()),
-    ]
-)
-_PIECES = 4
-
-
-class NeighbourParams(Params):
-    """How close two pictures are."""
-
-    max_distance: int = Field(3, ge=0, le=3)
-    """Bits of the perceptual hash; four chunks find every pair up to 3."""
-    max_colour_difference: int = Field(16, ge=0, le=255)
-    """Levels (of 255) by which any of the 4 x 4 mean colours may differ."""
 
 
 class NearDedupParams(Params):
@@ -52,38 +28,6 @@ class NearDedupReason(Reason):
     """Why a picture gives way to another."""
 
     NEAR_DUPLICATE = "near_duplicate", "nearly the same picture as a larger one"
-
-
-def by_chunk(table: pa.Table) -> pa.Table:
-    """Four rows for each one with a hash: what `neighbours` reads, with `chunk_value` to meet by.
-
-    Columns uid, phash, colours, pixels int64, chunk uint8 (0 to 3) and chunk_value uint32, the
-    chunk's number above its 16 bits: rows whose chunk_value is equal must come to one bucket.
-    """
-    table = table.filter(pc.is_valid(table["phash"]))
-    rows = table.select(["uid", "phash", "colours"]).append_column("pixels", _pixels(table))
-    chunk = np.repeat(np.arange(CHUNKS, dtype=np.uint8), table.num_rows)
-    keys = chunk_keys(_hashes(table)).T.ravel().astype(np.uint32)
-    value = chunk.astype(np.uint32) << np.uint32(CHUNK_BITS) | keys
-    tall = pa.concat_tables([rows] * CHUNKS).append_column("chunk", pa.array(chunk))
-    return tall.append_column("chunk_value", pa.array(value))
-
-
-def neighbours(table: pa.Table, params: NeighbourParams) -> pa.Table:
-    """The close pairs among rows of `by_chunk`, uid_a < uid_b, sorted, with schema `EDGES`.
-
-    Every two hashes within the distance are found and each pair is told once, in the lowest chunk
-    that its hashes share. Rows of one hash are not paired with each other but linked to a leader,
-    the one with the smallest uid among those of their colours, and leaders stand for them in other
-    pairs.
-    """
-    found = []
-    for chunk in range(CHUNKS):
-        part = table.filter(pc.equal(table["chunk"], chunk))
-        if part.num_rows:
-            found.append(_edges(_sorted(part), chunk, params))
-    edges = pa.concat_tables(found) if found else EDGES.empty_table()
-    return edges.sort_by([("uid_a", "ascending"), ("uid_b", "ascending")])
 
 
 def near_dedup(table: pa.Table, edges: pa.Table, params: NearDedupParams) -> pa.Table:
@@ -101,7 +45,7 @@ def near_dedup(table: pa.Table, edges: pa.Table, params: NearDedupParams) -> pa.
     leads = np.append(survivor == np.arange(len(uids)), True)[place]
     named = [uid.hex() for uid in uids.take(pa.array(survivor)).to_pylist()]
     near = np.where(leads & linked, np.append(copies, 1)[place], 1)
-    judge = Judge(table.append_column("near_copies", pa.array(near, pa.int32())))
+    judge = Judge(put(table, {NEAR_COPIES: pa.array(near, NEAR_COPIES.type)}))
     judge.drop(
         linked & ~leads,
         NearDedupReason.NEAR_DUPLICATE,
@@ -112,117 +56,9 @@ def near_dedup(table: pa.Table, edges: pa.Table, params: NearDedupParams) -> pa.
     return judge.table()
 
 
-def _edges(table: pa.Table, chunk: int, params: NeighbourParams) -> pa.Table:
-    """Edges among rows of one chunk, sorted by (phash, uid)."""
-    hashes, shades = _hashes(table), _shades(table)
-    leader = _leaders(hashes, shades, params.max_colour_difference)
-    rows = np.flatnonzero(leader == np.arange(len(leader)))
-    unique, first, members = np.unique(hashes[rows], return_index=True, return_counts=True)
-    left, right = _close_hashes(unique, chunk, params.max_distance)
-    left, right = _every_member(left, right, first, members)
-    a, b = rows[left], rows[right]
-    alike = _alike(shades[a], shades[b], params.max_colour_difference)
-    a, b = a[alike], b[alike]
-    if chunk == 0:
-        followers = np.flatnonzero(leader != np.arange(len(leader)))
-        a, b = np.append(a, leader[followers]), np.append(b, followers)
-    return _edge_table(table, a, b, hamming(hashes[a], hashes[b]))
-
-
-def _leaders(hashes: Hashes, shades: Bytes, tolerance: int) -> Index:
-    """For each row, the first row of its hash that leads its colours; rows are sorted by hash.
-
-    A round settles one leader of every hash at once, so the rounds are as many as the visibly
-    different colourings of one drawing, not as many as its copies.
-    """
-    leader = np.arange(len(hashes))
-    open_rows = np.arange(len(hashes))
-    while open_rows.size:
-        own = hashes[open_rows]
-        heads = np.flatnonzero(np.append(True, own[1:] != own[:-1]))
-        head = np.repeat(open_rows[heads], np.diff(np.append(heads, own.size)))
-        alike = _alike(shades[open_rows], shades[head], tolerance)
-        leader[open_rows[alike]] = head[alike]
-        open_rows = open_rows[~alike]
-    return leader
-
-
-def _close_hashes(unique: Hashes, chunk: int, distance: int) -> tuple[Index, Index]:
-    """Pairs (i, j) of distinct hashes that are close and share no chunk before this one.
-
-    Of the 48 bits outside the shared chunk, one of four pieces of 12 is equal too where at most 3
-    bits differ, so candidates meet by 28 bits and even a crowded chunk gives small groups.
-    """
-    pieces = _pieces(unique, chunk)
-    shared = chunk_keys(unique)
-    left, right = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
-    for piece in range(_PIECES):
-        key = shared[:, chunk].astype(np.uint32) << np.uint32(12) | pieces[:, piece]
-        for i, j in _pairs_of_equal(key):
-            close = hamming(unique[i], unique[j]) <= distance
-            i, j = i[close], j[close]
-            seen = (shared[i, :chunk] == shared[j, :chunk]).any(axis=1)
-            seen |= (pieces[i, :piece] == pieces[j, :piece]).any(axis=1)
-            left.append(i[~seen])
-            right.append(j[~seen])
-    return np.concatenate(left), np.concatenate(right)
-
-
-def _pieces(hashes: Hashes, chunk: int) -> npt.NDArray[np.uint32]:
-    """The 48 bits outside a chunk as four pieces of 12, shape (rows, 4)."""
-    above = np.uint64((CHUNKS - chunk) * CHUNK_BITS)
-    below = np.uint64((CHUNKS - 1 - chunk) * CHUNK_BITS)
-    low = hashes & ((np.uint64(1) << below) - np.uint64(1))
-    high = hashes >> above if chunk else np.zeros_like(hashes)
-    rest = high << below | low
-    shifts = np.arange(_PIECES, dtype=np.uint64) * np.uint64(12)
-    pieces: npt.NDArray[np.uint32] = (rest[:, None] >> shifts & np.uint64(0xFFF)).astype(np.uint32)
-    return pieces
-
-
-def _pairs_of_equal(keys: npt.NDArray[np.uint32]) -> Iterator[tuple[Index, Index]]:
-    """All pairs (i < j) of rows with equal keys, an array for each step between them."""
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    end = np.searchsorted(ordered, ordered, side="right")
-    start = np.arange(len(keys))
-    step = 1
-    while (start := start[start + step < end[start]]).size:
-        yield order[start], order[start + step]
-        step += 1
-
-
-def _every_member(left: Index, right: Index, first: Index, members: Index) -> tuple[Index, Index]:
-    """Pairs of groups into pairs of their members; a group is `members` rows from `first` on."""
-    sizes = members[left] * members[right]
-    pair = np.repeat(np.arange(len(left)), sizes)
-    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    wide = members[right][pair]
-    return first[left][pair] + within // wide, first[right][pair] + within % wide
-
-
-def _alike(a: Bytes, b: Bytes, tolerance: int) -> npt.NDArray[np.bool_]:
-    furthest: Bytes = (np.maximum(a, b) - np.minimum(a, b)).max(axis=1, initial=0)
-    return furthest <= tolerance
-
-
-def _edge_table(table: pa.Table, a: Index, b: Index, distance: Bytes) -> pa.Table:
-    words = uid_words(table["uid"])
-    swap = _less(words[b], words[a])
-    a, b = np.where(swap, b, a), np.where(swap, a, b)
-    uid, pixels = table["uid"].combine_chunks(), table["pixels"].combine_chunks()
-    ends = pa.array(a), pa.array(b)
-    columns = [uid.take(ends[0]), uid.take(ends[1]), pa.array(distance.astype(np.int8))]
-    return pa.table([*columns, pixels.take(ends[0]), pixels.take(ends[1])], schema=EDGES)
-
-
-def _less(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    return np.where(a[:, 0] == b[:, 0], a[:, 1] < b[:, 1], a[:, 0] < b[:, 0])
-
-
 def _groups(edges: pa.Table) -> tuple[pa.Array, Index, Index, npt.NDArray[np.float64]]:
     """The linked uids, their survivor's place, their group's size, their closest distance."""
-    ends = pa.chunked_array([*edges["uid_a"].chunks, *edges["uid_b"].chunks], UID_TYPE)
+    ends = pa.chunked_array([*edges["uid_a"].chunks, *edges["uid_b"].chunks], UID.type)
     coded = ends.combine_chunks().dictionary_encode()
     uids, node = coded.dictionary, coded.indices.to_numpy().astype(np.intp)
     left, right = node[: edges.num_rows], node[edges.num_rows :]
@@ -249,24 +85,3 @@ def _components(left: Index, right: Index, nodes: int) -> Index:
         while ((above := parent[parent]) != parent).any():
             parent = above
     return parent
-
-
-def _sorted(table: pa.Table) -> pa.Table:
-    return table.sort_by([("phash", "ascending"), ("uid", "ascending")]).combine_chunks()
-
-
-def _pixels(table: pa.Table) -> pa.ChunkedArray:
-    return pc.multiply(table["width"].cast(pa.int64()), table["height"].cast(pa.int64()))
-
-
-def _hashes(table: pa.Table) -> Hashes:
-    hashes: Hashes = table["phash"].to_numpy()
-    return hashes
-
-
-def _shades(table: pa.Table) -> Bytes:
-    """The 4 x 4 colours as uint8, shape (rows, 48)."""
-    packed = table["colours"].combine_chunks()
-    width = packed.type.byte_width
-    data = np.frombuffer(packed.buffers()[1], np.uint8, width * (len(packed) + packed.offset))
-    return data.reshape(-1, width)[packed.offset :]

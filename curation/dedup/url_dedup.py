@@ -11,7 +11,11 @@ import pyarrow.compute as pc
 
 from curation.web.urls import canonical_urls
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import CAPTION, UID, URL, URL_COPIES, Column, put
 from pipeline.dataset.verdict import Judge, Mask, Reason
+
+NEEDS: tuple[Column, ...] = (UID, URL, CAPTION)
+ADDS: tuple[Column, ...] = (URL_COPIES,)
 
 
 class UrlReason(Reason):
@@ -40,7 +44,7 @@ def first_of_key(table: pa.Table, key: pa.Array, reason: Reason, copies: str) ->
 def url_dedup(table: pa.Table, params: UrlDedupParams) -> pa.Table:
     """`first_of_key` by canonical URL, with `url_copies`; the reason tells same captions apart."""
     first, sizes = _groups(canonical_urls(table["url"]))
-    judge = Judge(table.append_column("url_copies", pa.array(sizes, pa.int32())))
+    judge = Judge(put(table, {URL_COPIES: pa.array(sizes, URL_COPIES.type)}))
     repeats = first != np.arange(len(first))
     survivor = _uid_hex(table)[first]
     same = _same_caption(table, first)

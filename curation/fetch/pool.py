@@ -16,9 +16,26 @@ from curation.fetch.answers import Answer, FetchReason
 from curation.fetch.download import FetchParams, download_all
 from curation.fetch.network import Network
 from curation.pack.tar import TarWriter
+from pipeline.dataset.schema import (
+    CONTENT_TYPE,
+    FINAL_URL,
+    HTTP_STATUS,
+    POOL,
+    POOL_OFFSET,
+    POOL_PART,
+    POOL_SIZE,
+    SHA256,
+    UID,
+    URL,
+    Column,
+    put,
+)
 from pipeline.dataset.verdict import Judge
 
-__all__ = ["FetchParams", "FetchReason", "Fetched", "Network", "fetch"]
+__all__ = ["ADDS", "NEEDS", "FetchParams", "FetchReason", "Fetched", "Network", "fetch"]
+
+NEEDS: tuple[Column, ...] = (UID, URL)
+ADDS: tuple[Column, ...] = (SHA256, HTTP_STATUS, CONTENT_TYPE, FINAL_URL, *POOL)
 
 
 @dataclass(frozen=True)
@@ -72,18 +89,16 @@ def _pool(
 def _with_columns(
     table: pa.Table, rows: Sequence[Answer], entries: Sequence[_Entry | None], part: int
 ) -> pa.Table:
-    columns = {
-        "sha256": pa.array([entry and entry.sha256 for entry in entries], pa.binary(32)),
-        "http_status": pa.array([row.status for row in rows], pa.int16()),
-        "content_type": pa.array([row.content_type for row in rows], pa.string()),
-        "final_url": pa.array([row.final_url for row in rows], pa.string()),
-        "pool_part": pa.array([entry and part for entry in entries], pa.int32()),
-        "pool_offset": pa.array([entry and entry.offset for entry in entries], pa.int64()),
-        "pool_size": pa.array([entry and entry.size for entry in entries], pa.int32()),
+    values: dict[Column, Sequence[object]] = {
+        SHA256: [entry and entry.sha256 for entry in entries],
+        HTTP_STATUS: [row.status for row in rows],
+        CONTENT_TYPE: [row.content_type for row in rows],
+        FINAL_URL: [row.final_url for row in rows],
+        POOL_PART: [entry and part for entry in entries],
+        POOL_OFFSET: [entry and entry.offset for entry in entries],
+        POOL_SIZE: [entry and entry.size for entry in entries],
     }
-    for name, column in columns.items():
-        table = table.append_column(name, column)
-    return table
+    return put(table, {column: pa.array(values[column], column.type) for column in ADDS})
 
 
 def _judge(table: pa.Table, rows: Sequence[Answer]) -> pa.Table:

@@ -13,9 +13,13 @@ import pyarrow as pa
 from pydantic import Field
 
 from curation.images.decode import Broken, Picture, UndecodableImage, decode_rgb, probe
-from curation.images.perceptual import COLOURS_TYPE, colours, phash
+from curation.images.perceptual import colours, phash
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import COLOURS, FORMAT, HEIGHT, PHASH, WIDTH, Column, put
 from pipeline.dataset.verdict import Judge, Reason
+
+NEEDS: tuple[Column, ...] = ()
+ADDS: tuple[Column, ...] = (WIDTH, HEIGHT, FORMAT, PHASH, COLOURS)
 
 _BATCH = 256
 _MEASURED_SIDE = 64
@@ -117,13 +121,11 @@ def _deviation(picture: Picture) -> float:
 
 
 def _with_columns(table: pa.Table, rows: list[_Measured]) -> pa.Table:
-    types = {
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "format": pa.string(),
-        "phash": pa.uint64(),
-        "colours": COLOURS_TYPE,
+    values: dict[Column, list[object]] = {
+        WIDTH: [row.width for row in rows],
+        HEIGHT: [row.height for row in rows],
+        FORMAT: [row.format for row in rows],
+        PHASH: [row.phash for row in rows],
+        COLOURS: [row.colours for row in rows],
     }
-    for name, kind in types.items():
-        table = table.append_column(name, pa.array([getattr(row, name) for row in rows], kind))
-    return table
+    return put(table, {column: pa.array(values[column], column.type) for column in ADDS})

@@ -9,7 +9,6 @@ here.
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 Hashes = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
@@ -17,7 +16,6 @@ Bytes = npt.NDArray[np.uint8]
 SIDE = 32
 CHUNKS = 4
 CHUNK_BITS = 16
-COLOURS_TYPE = pa.binary(4 * 4 * 3)
 
 _LOW = 8
 _COSINE_BITS = 14

@@ -22,35 +22,27 @@ from curation.images import jpeg
 from curation.images.decode import Broken, Picture, Probe, UndecodableImage, decode_rgb, probe
 from curation.pack.tar import TarWriter
 from pipeline.dataset.params import Params
-from pipeline.dataset.uid import UID_TYPE
+from pipeline.dataset.schema import (
+    CAPTION,
+    LANGUAGE,
+    SHA256,
+    SIDECAR,
+    TOKENS,
+    UID,
+    URL,
+    Column,
+    put,
+    schema_of,
+)
 from pipeline.dataset.verdict import Judge, Reason
 
 Tokens = npt.NDArray[np.uint16]
 
-ARROW = pa.schema(
-    [
-        ("uid", UID_TYPE),
-        ("image", pa.large_binary()),
-        ("caption", pa.string()),
-        ("tokens", pa.list_(pa.uint16())),
-    ]
-)
-SIDECAR = pa.schema(
-    [
-        ("key", pa.string()),
-        ("image_offset", pa.int64()),
-        ("image_size", pa.int32()),
-        ("text_offset", pa.int64()),
-        ("text_size", pa.int32()),
-        ("json_offset", pa.int64()),
-        ("json_size", pa.int32()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("sha256", pa.binary(32)),
-        ("source_sha256", pa.binary(32)),
-        ("tokens", pa.list_(pa.uint16())),
-    ]
-)
+NEEDS: tuple[Column, ...] = (UID, CAPTION, URL, LANGUAGE, SHA256)
+ADDS = SIDECAR
+
+IMAGE = Column("image", pa.large_binary(), "The stored picture, a JPEG.")
+ARROW = schema_of((UID, IMAGE, CAPTION, TOKENS))
 _BATCH_ROWS = 1024
 
 
@@ -101,9 +93,9 @@ def pack(
     """
     # One picture at a time: codecs take one, and it costs a thousand times the loop.
     stored = [_store(data, params) for data in images]
-    rows = table.select(["uid", "caption", "url", "language", "sha256"]).to_pylist()
+    rows = table.select([column.name for column in NEEDS]).to_pylist()
     tar, members = TarWriter(), []
-    sidecar: list[dict[str, object]] = [dict.fromkeys(SIDECAR.names) for _ in rows]
+    sidecar: list[dict[str, object]] = [{} for _ in rows]
     for at in sorted(range(len(rows)), key=lambda at: rows[at]["uid"]):
         picture = stored[at]
         if isinstance(picture, _Stored):
@@ -181,12 +173,14 @@ def _facts(row: dict[str, Any], stored: _Stored, digest: bytes) -> bytes:
 
 
 def _with_sidecar(table: pa.Table, sidecar: Sequence[dict[str, object]]) -> pa.Table:
-    table = table.drop_columns([name for name in SIDECAR.names if name in table.column_names])
-    for field in SIDECAR:
-        table = table.append_column(
-            field, pa.array([row[field.name] for row in sidecar], field.type)
-        )
-    return table
+    # Dropped first and not replaced where they stand, so that the sidecar's columns stay together.
+    stale = {column.name for column in SIDECAR}
+    table = table.drop_columns([name for name in table.column_names if name in stale])
+    values = {
+        column: pa.array([row.get(column.name) for row in sidecar], column.type)
+        for column in SIDECAR
+    }
+    return put(table, values)
 
 
 def _arrow(rows: Sequence[tuple[dict[str, Any], _Stored, Tokens]]) -> bytes:

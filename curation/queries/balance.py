@@ -13,8 +13,23 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import (
+    COUNT,
+    KEEP_PROBABILITY,
+    QUERY_ID,
+    QUERY_IDS,
+    UID,
+    Column,
+    put,
+    schema_of,
+)
 from pipeline.dataset.uid import keyed_uniform
 from pipeline.dataset.verdict import Judge, Reason
+
+COUNT_NEEDS: tuple[Column, ...] = (QUERY_IDS,)
+COUNTS: tuple[Column, ...] = (QUERY_ID, COUNT)
+NEEDS: tuple[Column, ...] = (UID, QUERY_IDS)
+ADDS: tuple[Column, ...] = (KEEP_PROBABILITY,)
 
 
 class BalanceReason(Reason):
@@ -66,7 +81,8 @@ def balance(table: pa.Table, counts: pa.Table, params: BalanceParams) -> pa.Tabl
     probability = 1.0 - _per_row(np.multiply, pass_over[ids], offsets, empty=1.0)
     coin = keyed_uniform(params.seed, "balance", table["uid"])
     dropped = coin >= probability
-    judge = Judge(table.append_column("keep_probability", pa.array(probability, pa.float32())))
+    rounded = pa.array(probability, KEEP_PROBABILITY.type)
+    judge = Judge(put(table, {KEEP_PROBABILITY: rounded}))
     evidence = _most_frequent(offsets, ids, per_query, dropped)
     judge.drop(dropped, BalanceReason.OVER_REPRESENTED, coin, probability, evidence)
     return judge.table()
@@ -89,8 +105,8 @@ def _check(ids: npt.NDArray[np.int64], num_queries: int) -> None:
 
 
 def _counts(counts: npt.NDArray[np.int64]) -> pa.Table:
-    ids = pa.array(np.arange(len(counts)), pa.uint32())
-    return pa.table({"query_id": ids, "count": pa.array(counts, pa.int64())})
+    ids = pa.array(np.arange(len(counts)), QUERY_ID.type)
+    return pa.table([ids, pa.array(counts, COUNT.type)], schema=schema_of(COUNTS))
 
 
 def _per_row(

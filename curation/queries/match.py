@@ -19,7 +19,11 @@ import pyarrow as pa
 from ahocorasick_rs import AhoCorasick, Implementation
 
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import CAPTION, QUERY_IDS, Column, put
 from pipeline.dataset.verdict import Judge, Reason
+
+NEEDS: tuple[Column, ...] = (CAPTION,)
+ADDS: tuple[Column, ...] = (QUERY_IDS,)
 
 Mode = Literal["metaclip", "normalized"]
 
@@ -47,7 +51,7 @@ def match(table: pa.Table, queries: Sequence[str], params: MatchParams) -> pa.Ta
     """Adds `query_ids` (list<uint32>, sorted and distinct indices into `queries`) and `verdict`."""
     found = matcher(queries, params.mode).match(table["caption"].to_pylist())
     none = np.diff(np.asarray(found.offsets)) == 0
-    judge = Judge(table.append_column("query_ids", found))
+    judge = Judge(put(table, {QUERY_IDS: found}))
     judge.drop(none, MatchReason.NO_QUERY, 0.0, 1.0)
     return judge.table()
 

@@ -12,7 +12,11 @@ from pydantic import Field
 
 from curation.queries.match import matcher
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import CAPTION, Column
 from pipeline.dataset.verdict import Judge, Mask, Reason
+
+NEEDS: tuple[Column, ...] = (CAPTION,)
+ADDS: tuple[Column, ...] = ()
 
 Numbers = npt.NDArray[np.float64]
 

@@ -17,7 +17,11 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import CAPTION, LANGUAGE, LANGUAGE_SCORE, Column, put
 from pipeline.dataset.verdict import Judge, Mask, Reason
+
+NEEDS: tuple[Column, ...] = (CAPTION,)
+ADDS: tuple[Column, ...] = (LANGUAGE, LANGUAGE_SCORE)
 
 _MODEL = Path(__file__).parent / "assets" / "lid.176.ftz"
 _TOP = 5
@@ -73,9 +77,11 @@ def language(table: pa.Table, params: LanguageParams) -> pa.Table:
     texts = table["caption"].combine_chunks().cast(pa.string()).fill_null("")
     keep_latin = not _NOT_LATIN.intersection(params.keep)
     scores = _scores(texts.to_pylist(), params.keep, _NOT_LATIN if keep_latin else frozenset())
-    table = table.append_column("language", pa.array(scores.top, pa.string()))
-    table = table.append_column("language_score", pa.array(scores.best, pa.float32()))
-    judge = Judge(table)
+    values = {
+        LANGUAGE: pa.array(scores.top, LANGUAGE.type),
+        LANGUAGE_SCORE: pa.array(scores.best, LANGUAGE_SCORE.type),
+    }
+    judge = Judge(put(table, values))
     if keep_latin:
         latin = _latin_share(texts)
         judge.drop(latin < 0.5, LanguageReason.OTHER_SCRIPT, latin, 0.5, scores.top)

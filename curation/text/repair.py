@@ -17,7 +17,11 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.dataset.params import Params
+from pipeline.dataset.schema import CAPTION, RAW_CAPTION, Column, put
 from pipeline.dataset.verdict import Judge, Mask, Reason
+
+NEEDS: tuple[Column, ...] = (CAPTION,)
+ADDS: tuple[Column, ...] = (CAPTION, RAW_CAPTION)
 
 _FTFY = ftfy.TextFixerConfig(unescape_html=False, explain=False)
 _MAX_ROUNDS = 8
@@ -80,15 +84,19 @@ class CaptionParams(Params):
 
 
 def captions(table: pa.Table, params: CaptionParams) -> pa.Table:
-    """Repaired `caption`, the text before it in `raw_caption` (null if equal), and `verdict`."""
-    raw = table["caption"].combine_chunks().cast(pa.string()).fill_null("")
+    """Repaired `caption`, the text as first seen in `raw_caption` (null if equal), and `verdict`.
+
+    In a table that was repaired before, a `raw_caption` that is not null stands: it is what the
+    page gave, and the caption of such a row no longer is.
+    """
+    caption = table["caption"].combine_chunks().cast(pa.string()).fill_null("")
     # Repair is a chain of string functions of Python, so it goes row by row.
-    repaired = pa.array([repair(text) for text in raw.to_pylist()], pa.string())
-    same = pc.equal(raw, repaired)
-    column = table.schema.get_field_index("caption")
-    table = table.set_column(column, "caption", repaired)
-    table = table.append_column("raw_caption", pc.if_else(same, pa.scalar(None, pa.string()), raw))
-    judge = Judge(table)
+    repaired = pa.array([repair(text) for text in caption.to_pylist()], CAPTION.type)
+    seen = caption
+    if RAW_CAPTION.name in table.column_names:
+        seen = pc.coalesce(table[RAW_CAPTION.name].combine_chunks(), caption)
+    raw = pc.if_else(pc.equal(seen, repaired), pa.scalar(None, RAW_CAPTION.type), seen)
+    judge = Judge(put(table, {CAPTION: repaired, RAW_CAPTION: raw}))
     judge.drop(_mask(pc.equal(repaired, "")), CaptionReason.EMPTY)
     share = _link_share(repaired)
     judge.drop(

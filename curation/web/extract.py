@@ -16,21 +16,15 @@ from pydantic import Field
 from curation.web import html, warc
 from curation.web.warc import NotAWarc
 from pipeline.dataset.params import Params
-from pipeline.dataset.uid import UID_TYPE, pair_uid
+from pipeline.dataset.schema import PAIR, Column, schema_of
+from pipeline.dataset.uid import pair_uid
 from pipeline.dataset.verdict import Judge, Reason
 
-__all__ = ["PAIR_SCHEMA", "ExtractParams", "ExtractReason", "NotAWarc", "extract"]
+__all__ = ["ADDS", "NEEDS", "PAIR_SCHEMA", "ExtractParams", "ExtractReason", "NotAWarc", "extract"]
 
-PAIR_SCHEMA = pa.schema(
-    [
-        ("uid", UID_TYPE),
-        ("url", pa.string()),
-        ("caption", pa.string()),
-        ("page_url", pa.string()),
-        ("position", pa.int32()),
-        ("caption_source", pa.string()),
-    ]
-)
+NEEDS: tuple[Column, ...] = ()
+ADDS = PAIR
+PAIR_SCHEMA = schema_of(PAIR)
 
 
 class ExtractReason(Reason):

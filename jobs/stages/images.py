@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curation.dedup import image_dedup, near_dedup
+from curation.dedup import image_dedup, near_dedup, neighbours
 from curation.fetch import pool
 from curation.images import image_rules
 from curation.pack import shard
@@ -88,7 +88,7 @@ def _image_dedup(task: Task) -> Output:
 
 
 def _by_chunk(table: pa.Table, params: Params) -> pa.Table:
-    tall = near_dedup.by_chunk(table)
+    tall = neighbours.by_chunk(table)
     # Fibonacci hashing spreads chunk values, which are dense, over the whole range of keys.
     words = tall["chunk_value"].to_numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     keys = np.stack([words, np.zeros_like(words)], axis=1).astype(">u8")
@@ -99,7 +99,7 @@ def _by_chunk(table: pa.Table, params: Params) -> pa.Table:
 
 
 def _image_neighbours(task: Task) -> Output:
-    return Output(near_dedup.neighbours(task.table, task.params))
+    return Output(neighbours.neighbours(task.table, task.params))
 
 
 def _near_dedup(task: Task) -> Output:
@@ -169,10 +169,10 @@ STAGES = (
         name="image-neighbours",
         version=1,
         summary="Pairs of images whose perceptual hashes are a few bits apart",
-        params=near_dedup.NeighbourParams,
+        params=neighbours.NeighbourParams,
         shape=Exchange(_by_chunk, _image_neighbours, _buckets),
         conserves=False,
-        modules=("curation.dedup.near_dedup", "curation.images.perceptual"),
+        modules=("curation.dedup.neighbours", "curation.images.perceptual"),
     ),
     Stage(
         name="near-dedup",

@@ -1,12 +1,13 @@
 """Pictures for tests: smooth random ones that behave as photographs do, and their encodings."""
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 
-def photo(seed, width=320, height=240):
+def photo(seed: int, width: int = 320, height: int = 240) -> Image.Image:
     """Blurred noise of several scales, RGB."""
     draw = np.random.default_rng(seed)
     total = np.zeros((height, width, 3))
@@ -18,7 +19,7 @@ def photo(seed, width=320, height=240):
     return Image.fromarray((255 * total / total.max()).astype(np.uint8))
 
 
-def encode(image, kind="jpeg", **options):
+def encode(image: Image.Image, kind: str = "jpeg", **options: Any) -> bytes:
     """The bytes of a picture in a format that Pillow writes."""
     sink = io.BytesIO()
     image.save(sink, kind, **options)

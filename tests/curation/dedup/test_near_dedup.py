@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.dedup.near_dedup import (
-    EDGES,
-    NearDedupParams,
-    NeighbourParams,
-    by_chunk,
-    near_dedup,
-    neighbours,
-)
-from curation.images.perceptual import COLOURS_TYPE
+from curation.dedup.near_dedup import NearDedupParams, near_dedup
+from curation.dedup.neighbours import EDGES, NeighbourParams, by_chunk, neighbours
+from pipeline.dataset.schema import COLOURS
 from pipeline.dataset.uid import UID_TYPE
 
 BASE = 0x0F1E_2D3C_4B5A_6978
@@ -34,7 +28,7 @@ def rows(hashes, shades=None, sizes=None, uids=None):
         {
             "uid": pa.array([uid(n) for n in uids or range(count)], UID_TYPE),
             "phash": pa.array(hashes, pa.uint64()),
-            "colours": pa.array([bytes([s] * 48) for s in shades], COLOURS_TYPE),
+            "colours": pa.array([bytes([s] * 48) for s in shades], COLOURS.type),
             "width": pa.array([w for w, _ in sizes], pa.int32()),
             "height": pa.array([h for _, h in sizes], pa.int32()),
         }

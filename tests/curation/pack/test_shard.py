@@ -71,8 +71,8 @@ def rows():
 def test_rows_stay_in_place_and_keep_the_columns_that_are_not_replaced():
     kept = ["uid", "url", "caption", "language", "query_ids"]
     assert PACKED.table.select(kept).equals(TABLE.select(kept))
-    for field in SIDECAR:
-        assert PACKED.table.schema.field(field.name).type == field.type
+    for column in SIDECAR:
+        assert PACKED.table.schema.field(column.name).type == column.type
 
 
 def test_what_cannot_be_decoded_is_a_verdict_and_nowhere_else():
