@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curation.dedup.survivors import Index, hex_digits
 from pipeline.dataset.params import Params
 from pipeline.dataset.schema import NEAR_COPIES, UID, Column, put
 from pipeline.dataset.uid import uid_words
@@ -13,8 +14,6 @@ from pipeline.dataset.verdict import Judge, Reason
 
 NEEDS: tuple[Column, ...] = (UID,)
 ADDS: tuple[Column, ...] = (NEAR_COPIES,)
-
-Index = npt.NDArray[np.intp]
 
 
 class NearDedupParams(Params):
@@ -43,7 +42,7 @@ def near_dedup(table: pa.Table, edges: pa.Table, params: NearDedupParams) -> pa.
     place = pc.index_in(table["uid"], value_set=uids).fill_null(-1).to_numpy()
     linked = place >= 0
     leads = np.append(survivor == np.arange(len(uids)), True)[place]
-    named = [uid.hex() for uid in uids.take(pa.array(survivor)).to_pylist()]
+    named = hex_digits(uids)[survivor]
     near = np.where(leads & linked, np.append(copies, 1)[place], 1)
     judge = Judge(put(table, {NEAR_COPIES: pa.array(near, NEAR_COPIES.type)}))
     judge.drop(

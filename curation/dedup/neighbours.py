@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curation.dedup.survivors import Index
 from curation.images.perceptual import CHUNK_BITS, CHUNKS, Bytes, Hashes, chunk_keys, hamming
 from pipeline.dataset import schema
 from pipeline.dataset.params import Params
@@ -26,8 +27,6 @@ EDGES = schema_of(schema.EDGES)
 PIXELS = Column("pixels", pa.int64(), "Size of the picture.", "pixels")
 CHUNK = Column("chunk", pa.uint8(), "Which of the hash's chunks the row travels by, 0 to 3.")
 CHUNK_VALUE = Column("chunk_value", pa.uint32(), "The chunk's number above its 16 bits.")
-
-Index = npt.NDArray[np.intp]
 
 _PIECES = 4
 

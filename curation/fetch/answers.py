@@ -100,15 +100,17 @@ def failure(error: aiohttp.ClientError, url: URL) -> Answer:
     """The answer that a failed request to `url` comes to."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, AddressRefused):
-        return Answer(FetchReason.ADDRESS_REFUSED, evidence=clean(f"{host_of(url)} is {cause}"))
+        return Answer(
+            FetchReason.ADDRESS_REFUSED, evidence=clean(f"{host_evidence(url)} is {cause}")
+        )
     reason = next((reason for kind, reason in _FAILURES if isinstance(error, kind)), None)
     if isinstance(cause, socket.gaierror) and cause.errno in _NO_SUCH_NAME:
         reason = FetchReason.UNKNOWN_HOST
-    evidence = clean(f"{host_of(url)}: {type(cause).__name__}")
+    evidence = clean(f"{host_evidence(url)}: {type(cause).__name__}")
     return Answer(reason or FetchReason.BAD_ANSWER, evidence=evidence)
 
 
-def host_of(url: URL) -> str:
+def host_evidence(url: URL) -> str:
     """The host of a URL, for evidence."""
     return clean(url.raw_host or "")
 

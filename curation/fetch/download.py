@@ -21,12 +21,12 @@ from curation.fetch.answers import (
     FetchReason,
     clean,
     failure,
-    host_of,
+    host_evidence,
     status_reason,
 )
 from curation.fetch.network import Network, end_point, guarded_session, route
 from curation.fetch.opt_out import opt_out
-from curation.images.decode import FORMATS, sniff
+from curation.images.header import FORMATS, sniff
 from pipeline.dataset.params import Params
 
 _PORTS = (80, 443)
@@ -128,7 +128,7 @@ class _Downloader:
                     outcome = await self._read(url, response)
             except TimeoutError:
                 limit = self._params.timeout_s
-                return Answer(FetchReason.TIMEOUT, threshold=limit, evidence=host_of(url)), 0
+                return Answer(FetchReason.TIMEOUT, threshold=limit, evidence=host_evidence(url)), 0
             except aiohttp.ClientError as error:
                 return failure(error, url), 0
             return outcome, loop.time() - start
@@ -148,7 +148,7 @@ class _Downloader:
         if status != _OK:
             wait_s = _retry_after_s(headers.get("Retry-After", ""))
             reason = status_reason(status)
-            return replace(met, reason=reason, evidence=host_of(url), retry_after_s=wait_s)
+            return replace(met, reason=reason, evidence=host_evidence(url), retry_after_s=wait_s)
         return await self._body(response, met)
 
     async def _body(self, response: aiohttp.ClientResponse, met: Answer) -> Answer:
@@ -177,11 +177,11 @@ def _refused(url: URL, connect_to: str | None) -> Answer | None:
     if url.scheme not in ("http", "https"):
         return Answer(FetchReason.SCHEME_REFUSED, evidence=clean(url.scheme))
     if url.user is not None or url.password is not None or not _resolvable(url.raw_host):
-        return Answer(FetchReason.BAD_URL, evidence=host_of(url))
+        return Answer(FetchReason.BAD_URL, evidence=host_evidence(url))
     if connect_to is not None and (url.raw_host, url.port) == end_point(connect_to):
         return None
     if connect_to is None and url.port not in _PORTS:
-        return Answer(FetchReason.PORT_REFUSED, value=url.port, evidence=host_of(url))
+        return Answer(FetchReason.PORT_REFUSED, value=url.port, evidence=host_evidence(url))
     why = refusal(url.raw_host or "")
     if why in (None, NOT_NUMERIC):
         return None

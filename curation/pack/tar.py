@@ -39,10 +39,3 @@ class TarWriter:
         self._buffer.write(bytes(2 * tarfile.BLOCKSIZE))
         self._buffer.write(bytes(-self._buffer.tell() % tarfile.RECORDSIZE))
         return self._buffer.getvalue()
-
-
-def read_member(buffer: bytes | memoryview, offset: int, size: int) -> bytes:
-    """The `size` payload bytes at `offset`; ValueError where they reach outside the buffer."""
-    if offset < 0 or size < 0 or offset + size > len(buffer):
-        raise ValueError(f"bytes {offset} to {offset + size} lie outside a tar of {len(buffer)}")
-    return bytes(memoryview(buffer)[offset : offset + size])

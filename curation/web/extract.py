@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curation.web import html, warc
+from curation.web import warc
+from curation.web.codings import UnreadableBody
+from curation.web.images import images
 from curation.web.warc import NotAWarc
 from pipeline.dataset.params import Params
 from pipeline.dataset.schema import PAIR, Column, schema_of
@@ -115,8 +117,8 @@ def _judged(table: pa.Table, findings: list[_Finding], max_url_chars: int) -> pa
 
 
 def _rows(source: BinaryIO | bytes, name: str, params: ExtractParams) -> Iterator[_Row]:
-    for item in warc.pages(source, name, params.max_page_bytes):
-        if isinstance(item, warc.Damage):
+    for item in warc.html_responses(source, name, params.max_page_bytes):
+        if isinstance(item, warc.WarcDamage):
             where = f"byte {item.offset}: {item.why}"[:200]
             finding = _Finding(ExtractReason.WARC_TRUNCATED, float(item.offset), where)
             yield _Row(name, "", name, -1, "", finding)
@@ -124,14 +126,14 @@ def _rows(source: BinaryIO | bytes, name: str, params: ExtractParams) -> Iterato
             yield from _page_rows(item, params)
 
 
-def _page_rows(page: warc.Page, params: ExtractParams) -> Iterator[_Row]:
+def _page_rows(page: warc.HtmlResponse, params: ExtractParams) -> Iterator[_Row]:
     try:
         text = page.html(params.max_page_bytes)
-    except warc.Unreadable as error:
+    except UnreadableBody as error:
         finding = _Finding(ExtractReason.PAGE_UNREADABLE, evidence=str(error)[:200])
         yield _Row(page.url, "", page.url, -1, "", finding)
         return
-    for image in html.images(text, page.url, page.charset):
+    for image in images(text, page.url, page.charset):
         finding = _finding(image.url, params.max_url_chars)
         source = image.caption_source
         yield _Row(image.url, image.caption, page.url, image.position, source, finding)

@@ -10,6 +10,9 @@ from urllib.parse import unquote_to_bytes
 import idna
 import pyarrow as pa
 
+CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
+"""What the URL standard strips from both ends of an address."""
+
 _SPLIT = re.compile(r"(?i)^(https?):[/\\]{2,}([^/\\?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?$", re.DOTALL)
 _TRACKING = re.compile(
     r"(?i)(?:utm_[^=]*|fbclid|gclid|gclsrc|dclid|gbraid|wbraid|msclkid|yclid|twclid|ttclid|igshid|igsh"
@@ -20,7 +23,6 @@ _ESCAPE_OR_OTHER = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~!$&'()*+,;=:@/?]
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DROPPED_SPACE = re.compile(r"[\t\r\n]")
 _NOT_IN_A_HOST = re.compile(r"[\x00-\x20/\\?#@\[\]%:]")
-_CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^:\[\]]*)(?::([0-9]*))?$")
 
 
@@ -29,7 +31,7 @@ def canonical_url(url: str) -> str:
 
     Never raises, and gives its own results back unchanged.
     """
-    url = _DROPPED_SPACE.sub("", url.strip(_CONTROL_OR_SPACE))
+    url = _DROPPED_SPACE.sub("", url.strip(CONTROL_OR_SPACE))
     parts = _SPLIT.match(url)
     if parts is None:
         return url

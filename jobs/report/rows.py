@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import simplejpeg
 
-from curation.images.decode import UndecodableImage, decode_rgb
+from curation.images.decode import decode_rgb
+from curation.images.errors import UndecodableImage
 from pipeline.dataset.manifest import Part
 from pipeline.dataset.uid import keyed_uniform
 from pipeline.stage import Stage

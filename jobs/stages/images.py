@@ -148,7 +148,7 @@ STAGES = (
         summary="Decode each image once: size, shape, information, perceptual hash",
         params=image_rules.ImageRuleParams,
         shape=Map(_image_rules),
-        reasons=image_rules.ImageReason,
+        reasons=image_rules.ImageRuleReason,
         sides={"pool": "fetch"},
         modules=(
             "curation.images.image_rules",

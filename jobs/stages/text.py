@@ -41,7 +41,7 @@ def _language(task: Task) -> Output:
 
 
 def _rules(task: Task) -> Output:
-    return Output(caption_rules.rules(task.table, task.params))
+    return Output(caption_rules.caption_rules(task.table, task.params))
 
 
 def _by_url(table: pa.Table, params: UrlDedupParams) -> pa.Table:
@@ -91,7 +91,7 @@ STAGES = (
         shape=Map(_extract),
         reasons=extract.ExtractReason,
         reads="pages",
-        modules=("curation.web.extract", "curation.web.html", "curation.web.warc"),
+        modules=("curation.web.extract", "curation.web.images", "curation.web.warc"),
     ),
     Stage(
         name="captions",
@@ -115,9 +115,9 @@ STAGES = (
         name="rules",
         version=1,
         summary="Length, repetition, symbol and block-list rules on captions",
-        params=caption_rules.RuleParams,
+        params=caption_rules.CaptionRuleParams,
         shape=Map(_rules),
-        reasons=caption_rules.RuleReason,
+        reasons=caption_rules.CaptionRuleReason,
         modules=("curation.text.caption_rules",),
     ),
     Stage(

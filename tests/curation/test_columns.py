@@ -93,7 +93,9 @@ CASES = {
     "rules": Case(
         caption_rules.NEEDS,
         caption_rules.ADDS,
-        lambda t: caption_rules.rules(t, caption_rules.RuleParams(blocklist=("pear",))),
+        lambda t: caption_rules.caption_rules(
+            t, caption_rules.CaptionRuleParams(blocklist=("pear",))
+        ),
     ),
     "url-dedup": Case(
         url_dedup.NEEDS,

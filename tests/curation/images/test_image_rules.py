@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from curation.images.decode import decode_rgb
-from curation.images.image_rules import ImageReason, ImageRuleParams, image_rules
+from curation.images.image_rules import ImageRuleParams, ImageRuleReason, image_rules
 from curation.images.perceptual import phash
 from tests.curation.images.test_decode import BOMBS, KINDS
 from tests.support.pictures import encode, photo
@@ -53,7 +53,7 @@ def test_the_verdict(data, params, reason, value):
 
 
 def test_only_damage_counts_as_damage():
-    assert [reason for reason in ImageReason if reason.damage] == [ImageReason.UNDECODABLE]
+    assert [reason for reason in ImageRuleReason if reason.damage] == [ImageRuleReason.UNDECODABLE]
 
 
 def test_measures_are_of_the_upright_picture_whatever_the_verdict():

@@ -11,8 +11,9 @@ import webdataset
 from PIL import Image
 
 from curation.images.decode import decode_rgb
-from curation.pack.shard import ARROW, SIDECAR, PackParams, pack
-from curation.pack.tar import read_member
+from curation.pack.arrow import ARROW
+from curation.pack.shard import PackParams, pack
+from pipeline.dataset.schema import SIDECAR
 from pipeline.dataset.uid import UID_TYPE
 from tests.support.pictures import encode, photo
 
@@ -68,6 +69,12 @@ def rows():
     return PACKED.table.to_pylist()
 
 
+def payload(row, kind):
+    """The bytes in the tar that the row points at: "image", "text" or "json"."""
+    offset, size = row[f"{kind}_offset"], row[f"{kind}_size"]
+    return PACKED.tar[offset : offset + size]
+
+
 def test_rows_stay_in_place_and_keep_the_columns_that_are_not_replaced():
     kept = ["uid", "url", "caption", "language", "query_ids"]
     assert PACKED.table.select(kept).equals(TABLE.select(kept))
@@ -86,7 +93,7 @@ def test_the_shorter_side_comes_down_to_the_size_and_nothing_is_enlarged():
     assert [(r["width"], r["height"]) if r["key"] else None for r in rows()] == STORED
     for row in rows():
         if row["key"]:
-            data = read_member(PACKED.tar, row["image_offset"], row["image_size"])
+            data = payload(row, "image")
             with Image.open(io.BytesIO(data)) as image:
                 assert (image.format, image.mode) == ("JPEG", "RGB")
                 assert image.size == (row["width"], row["height"])
@@ -95,14 +102,14 @@ def test_the_shorter_side_comes_down_to_the_size_and_nothing_is_enlarged():
 def test_pictures_look_as_before():
     for n in GOOD:
         row = rows()[n]
-        data = read_member(PACKED.tar, row["image_offset"], row["image_size"])
+        data = payload(row, "image")
         source = Image.fromarray(decode_rgb(PICTURES[n], 1 << 30)).resize(STORED[n])
         assert np.abs(decode_rgb(data, 1 << 30).astype(int) - np.asarray(source)).mean() < 4
 
 
 def test_a_plain_small_jpeg_is_kept_byte_for_byte():
     row = rows()[1]
-    assert read_member(PACKED.tar, row["image_offset"], row["image_size"]) == PICTURES[1]
+    assert payload(row, "image") == PICTURES[1]
 
 
 def with_segment(marker, body):
@@ -132,12 +139,12 @@ def test_what_a_picture_carries_along_is_left_behind(data):
 def test_places_and_digests_are_those_of_the_payloads():
     for n in GOOD:
         row, source = rows()[n], TABLE.slice(n, 1).to_pylist()[0]
-        image = read_member(PACKED.tar, row["image_offset"], row["image_size"])
+        image = payload(row, "image")
         assert hashlib.sha256(image).digest() == row["sha256"]
         assert row["source_sha256"] == source["sha256"]
-        text = read_member(PACKED.tar, row["text_offset"], row["text_size"])
+        text = payload(row, "text")
         assert text.decode() == source["caption"]
-        facts = read_member(PACKED.tar, row["json_offset"], row["json_size"])
+        facts = payload(row, "json")
         with Image.open(io.BytesIO(PICTURES[n])) as image:
             size = image.size
         assert json.loads(facts) == {
@@ -172,7 +179,7 @@ def test_the_arrow_file_holds_the_same_pairs():
     assert arrow["uid"].to_pylist() == [TABLE["uid"][n].as_py() for n in IN_ORDER]
     for n, row in zip(IN_ORDER, arrow.to_pylist(), strict=True):
         place = rows()[n]
-        image = read_member(PACKED.tar, place["image_offset"], place["image_size"])
+        image = payload(place, "image")
         assert row["image"] == image
         assert row["caption"] == TABLE["caption"][n].as_py()
         assert row["tokens"] == TOKENS[n].tolist() == place["tokens"]

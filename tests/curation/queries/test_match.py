@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.queries.match import MatchParams, match, matcher, normalized
+from curation.queries.automaton import matcher, normalized
+from curation.queries.match import MatchParams, match
 from pipeline.dataset.verdict import VERDICT
 
 

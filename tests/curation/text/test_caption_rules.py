@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.text.caption_rules import RuleParams, RuleReason, rules
+from curation.text.caption_rules import CaptionRuleParams, CaptionRuleReason, caption_rules
 from pipeline.dataset.verdict import VERDICT
 
 
 def judged(*texts, **params):
     table = pa.table({"row": range(len(texts)), "caption": pa.array(texts, pa.string())})
-    return rules(table, RuleParams(**params))
+    return caption_rules(table, CaptionRuleParams(**params))
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_character_repetition_is_the_share_of_runs_seen_before(text, length):
     params = LOOSEST | {"char_ngram": length, "max_char_repetition": 0.0}
     [verdict] = judged(text, **params)["verdict"].to_pylist()
     assert (verdict["value"] if verdict else 0.0) == pytest.approx(expected)
-    assert verdict is None or RuleReason(verdict["reason"]) is RuleReason.CHARS_REPEAT
+    assert verdict is None or CaptionRuleReason(verdict["reason"]) is CaptionRuleReason.CHARS_REPEAT

@@ -250,7 +250,7 @@ CATALOGUE = {
             "Sizes",
             image_rules.ImageRuleParams,
             Map(rules),
-            image_rules.ImageReason,
+            image_rules.ImageRuleReason,
             sides={"pool": "fetch"},
         ),
         Stage(
