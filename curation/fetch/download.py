@@ -1,7 +1,7 @@
 """One URL into bytes or a reason, over a guarded network.
 
 Every connection goes to an address that was checked, every redirect is checked like a first
-request, and size, time and the number of hops are bounded. Which rows want a URL is not known here.
+request, and size, time and the number of hops are bounded.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _OK = 200
 
 
 class FetchParams(Params):
-    """What is asked for and what is accepted."""
+    """How much is requested, for how long, and what is accepted."""
 
     timeout_s: float = Field(30.0, gt=0)
     """Seconds for one attempt, from the first look-up to the last byte, redirects included."""
@@ -61,7 +61,7 @@ class FetchParams(Params):
 
 
 async def download_all(urls: Iterable[str], params: FetchParams, network: Network) -> list[Answer]:
-    """The answer of every URL, in the order of `urls`, whatever order they come in."""
+    """The answer of every URL, in the order of `urls`, whichever completes first."""
     # Look-ups block a thread each; the default pool has a handful and one slow zone would fill it.
     pool = ThreadPoolExecutor(network.concurrency)
     asyncio.get_running_loop().set_default_executor(pool)
@@ -173,7 +173,7 @@ class _Downloader:
 
 
 def _refused(url: URL, connect_to: str | None) -> Answer | None:
-    """Why a URL is not asked for at all, be it the first or a redirect's; None if it is."""
+    """Why a URL is not requested at all, be it the first or a redirect's; None if it is."""
     if url.scheme not in ("http", "https"):
         return Answer(FetchReason.SCHEME_REFUSED, evidence=clean(url.scheme))
     if url.user is not None or url.password is not None or not _resolvable(url.raw_host):
@@ -189,7 +189,11 @@ def _refused(url: URL, connect_to: str | None) -> Answer | None:
 
 
 def _parse(text: str, base: URL | None = None) -> URL | None:
-    """The URL, joined to `base`, if its normal form reads back as itself: else whose host is it?"""
+    """The URL, joined to `base`; None if it cannot be parsed or is ambiguous.
+
+    An ambiguous one parses to another host once it is normalized: the host that was checked would
+    not be the one that is connected to.
+    """
     # The parser looks for brackets in hosts that are not there, hence the IndexError.
     try:
         url = URL(text) if base is None else base.join(URL(text))

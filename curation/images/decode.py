@@ -1,7 +1,7 @@
 """Bytes into pixels, guarded: sizes are read from the header before a decoder sees the body.
 
-One normal form comes out: the first frame, upright, alpha on white, 8-bit RGB. Damaged data is said
-to be so and never becomes half a picture. Which pictures are wanted is not known here.
+One normal form comes out: the first frame, upright, alpha on white, 8-bit RGB. Damaged data raises
+and never becomes half a picture.
 """
 
 import io

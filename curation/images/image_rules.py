@@ -136,7 +136,7 @@ def _measure_all(
     table: pa.Table, images: Callable[[pa.Table], list[bytes]], params: ImageRuleParams
 ) -> Iterator[_Measured]:
     for start in range(0, table.num_rows, _BATCH):
-        # One picture at a time: decoders take one, and it costs a thousand times the loop.
+        # One picture at a time: decoders take one, and decoding costs a thousand times the loop.
         for data in images(table.slice(start, _BATCH)):
             yield _measure(data, params)
 

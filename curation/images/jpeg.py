@@ -1,6 +1,6 @@
-"""What a JPEG says of itself before any pixel is decoded: its size, its turn, what else it holds.
+"""What a JPEG says of itself before any pixel is decoded: size, orientation, what else it holds.
 
-Walks the marker segments up to the first scan and nothing further. Decoding is not known here.
+Only the marker segments up to the first scan are read.
 """
 
 import struct
@@ -93,7 +93,7 @@ def _frame(body: bytes) -> tuple[int, int, int, int]:
 
 def _orientation(body: bytes) -> int:
     exif = Image.Exif()
-    # A third party's parser over hostile bytes: whatever it raises, they tell no orientation.
+    # A third party's parser over hostile bytes: whatever it raises, there is no orientation.
     try:
         exif.load(body)
         value = exif.get(_ORIENTATION, 1)

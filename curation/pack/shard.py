@@ -1,7 +1,7 @@
 """Packs pictures and captions into a shard: a webdataset tar, an Arrow file and the table of both.
 
-All three hold the same pairs in the order of their uids, and the table says where in the tar each
-payload lies. Where shards are kept, and which pairs go into one, is not known here.
+All three hold the same pairs, the tar and the Arrow file in the order of their uids, and the table
+says where in the tar each payload lies.
 """
 
 import hashlib
@@ -84,10 +84,10 @@ def pack(
     """The shard of `table`, whose row i has the picture `images[i]` and the token ids `tokens[i]`.
 
     The table keeps its rows and order and has the columns of `SIDECAR`, of which width, height and
-    sha256 now tell of the stored picture (source_sha256 has what sha256 was); verdicts are of
-    `PackReason`. Reads uid, caption, url, language and sha256.
+    sha256 now describe the stored picture (source_sha256 has what sha256 was); verdicts are of
+    `PackReason`.
     """
-    # One picture at a time: codecs take one, and it costs a thousand times the loop.
+    # One picture at a time: codecs take one, and decoding it costs a thousand times the loop.
     stored = [_store(data, params) for data in images]
     rows = table.select([column.name for column in NEEDS]).to_pylist()
     tar = TarWriter()

@@ -1,7 +1,7 @@
 """Tar bytes that depend on nothing but the members: no clock, no owner, no order of completion.
 
-The writer tells where each payload lies, so that a table can point into the tar and a reader can
-take one member without walking it. What the members mean is not known here.
+The writer returns where each payload lies, so that a table can point into the tar and a reader can
+take one member without walking it.
 """
 
 import io

@@ -77,7 +77,7 @@ class _Captions:
         return share
 
     def char_repetition(self) -> Numbers:
-        """The share of runs of characters seen before; 0 for captions that have a reason already.
+        """The share of runs of characters that repeat; 0 for captions that have a reason already.
 
         Those are spared, because this is done in Python, caption by caption.
         """

@@ -52,7 +52,8 @@ def _decoded(body: bytes, coding: str, max_bytes: int) -> bytes:
         return _inflated(body, 31, max_bytes) if body[:2] == b"\x1f\x8b" else body
     if coding == "deflate":
         # RFC 9110 means zlib's format (RFC 1950), some servers send bare deflate (RFC 1951). Only
-        # the former begins with method 8 and two bytes that 31 divides; zlib is told by the sign.
+        # the former begins with method 8 and two bytes that 31 divides; wbits is negative for the
+        # latter.
         zlib_header = len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0
         return _inflated(body, 15 if zlib_header else -15, max_bytes)
     if coding == "br":
@@ -61,9 +62,7 @@ def _decoded(body: bytes, coding: str, max_bytes: int) -> bytes:
 
 
 def _inflated(body: bytes, window: int, max_bytes: int) -> bytes:
-    """Inflated up to one byte above the bound: enough to see that it is exceeded, however small
-    the bomb.
-    """
+    """The inflated body, up to one byte above the bound: enough to see that it is exceeded."""
     inflate = zlib.decompressobj(window)
     try:
         data = inflate.decompress(body, max_bytes + 1)

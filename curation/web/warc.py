@@ -81,6 +81,7 @@ def html_responses(
     if start != b"WARC/":
         raise NotAWarc(name, _why_not(start, gunzip.damage if gunzip else None))
     for item in _records(records, max_bytes):
+        # A damaged gzip member also cuts a record short; one damage is reported, where it began.
         if isinstance(item, HtmlResponse) or gunzip is None or gunzip.damage is None:
             yield item
     if gunzip and gunzip.damage:
@@ -94,6 +95,9 @@ def _why_not(start: bytes, damage: WarcDamage | None) -> str:
 
 
 def _records(file: io.BufferedReader, max_bytes: int) -> Iterator[HtmlResponse | WarcDamage]:
+    # A record is a header that ends with an empty line, Content-Length bytes, and two line ends
+    # (ISO 28500, 4). The lengths are the only framing: where one is wrong, what follows cannot be
+    # told from content, so reading ends there and says so.
     offset = 0
     while line := file.readline(_MAX_HEADER_BYTES):
         if not line.strip(b"\r\n"):
@@ -110,6 +114,7 @@ def _records(file: io.BufferedReader, max_bytes: int) -> Iterator[HtmlResponse |
             return
         block = _Block(file, int(length))
         page = _page(fields, block, max_bytes)
+        # Only a block that is there in full counts; a page that lacks its end may lack pairs.
         if not block.skip():
             yield WarcDamage(offset, "record cut short")
             return
@@ -166,7 +171,10 @@ def _http_head(block: "_Block") -> tuple[bytes, bytes]:
 
 
 def _salvaged(inflate: "zlib._Decompress", waiting: bytes, size: int) -> bytes:
-    """What comes out before the error, which a single call would have swallowed."""
+    """What comes out before the error, byte by byte: a single call raises and returns nothing.
+
+    Deflate's output is good up to the byte that breaks it, and so are the pages in it.
+    """
     data = b""
     try:
         for byte in waiting:
@@ -214,7 +222,11 @@ class _Raw(io.RawIOBase):
 
 
 class _Gunzip(io.RawIOBase):
-    """The inflated bytes of gzip members; where they are damaged it ends, and says so."""
+    """The inflated bytes of gzip members, one after another; ends, with `damage`, where one is bad.
+
+    Members are inflated here because `gzip` raises at the damage and forgets where the member
+    began, which is where a person would cut the file.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self.damage: WarcDamage | None = None
@@ -232,7 +244,7 @@ class _Gunzip(io.RawIOBase):
         while self.damage is None and self._fill():
             if self._inflate is None:
                 self._inflate, self._member_start = zlib.decompressobj(31), self._offset
-            before = self._inflate.copy()
+            before = self._inflate.copy()  # to go back to, as an error spoils the decompressor
             try:
                 data = self._inflate.decompress(self._waiting, len(view))
                 self._advance(self._inflate)
