@@ -61,7 +61,7 @@ def put(table: pa.Table, values: Mapping[Column, pa.Array | pa.ChunkedArray]) ->
 
 # The pair, as a page gives it.
 UID = Column(
-    "uid", UID_TYPE, "Identity of the pair: BLAKE2b-128 of url, NUL, caption as first seen."
+    "uid", UID_TYPE, "Identity: BLAKE2b-128 of url, NUL and caption as first seen."
 )
 URL = Column("url", pa.string(), "Address of the picture, absolute.")
 CAPTION = Column("caption", pa.string(), "The words that stand beside the picture.")

@@ -7,10 +7,7 @@ import pyarrow as pa
 
 from curation.dedup.image_dedup import ImageDedupParams, image_dedup
 from pipeline.dataset.uid import UID_TYPE
-
-
-def uid(number):
-    return number.to_bytes(16, "big")
+from tests.support.verdicts import uid
 
 
 def judge(rows, **params):

@@ -12,12 +12,9 @@ from curation.dedup.near_dedup import NearDedupParams, near_dedup
 from curation.dedup.neighbours import EDGES, NeighbourParams, by_chunk, neighbours
 from pipeline.dataset.schema import COLOURS
 from pipeline.dataset.uid import UID_TYPE
+from tests.support.verdicts import uid
 
 BASE = 0x0F1E_2D3C_4B5A_6978
-
-
-def uid(number):
-    return number.to_bytes(16, "big")
 
 
 def rows(hashes, shades=None, sizes=None, uids=None):

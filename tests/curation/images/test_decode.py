@@ -2,7 +2,6 @@
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -11,24 +10,9 @@ from PIL import Image, ImageOps
 from curation.images.decode import decode_rgb
 from curation.images.errors import UndecodableImage
 from curation.images.header import ImageHeader, read_header, sniff
-from tests.support.pictures import encode, photo
+from tests.support.pictures import BOMBS, KINDS, PHOTO, encode, png_header
 
 LIMIT = 10_000_000
-PHOTO = photo(0)
-KINDS = {
-    "jpeg": encode(PHOTO, quality=90),
-    "progressive": encode(PHOTO, progressive=True),
-    "gray": encode(PHOTO.convert("L")),
-    "rgb jpeg": encode(PHOTO, keep_rgb=True),
-    "cmyk": encode(PHOTO.convert("CMYK")),
-    "png": encode(PHOTO, "png"),
-    "palette": encode(PHOTO.quantize(), "png"),
-    "one bit": encode(PHOTO.convert("1"), "png"),
-    "gray png": encode(PHOTO.convert("L"), "png"),
-    "webp": encode(PHOTO, "webp"),
-    "lossless": encode(PHOTO, "webp", lossless=True),
-    "gif": encode(PHOTO, "gif"),
-}
 
 
 def oracle(data):
@@ -120,26 +104,6 @@ def test_a_scaled_decode_keeps_the_side_that_was_asked_for(side):
 
 def test_a_picture_smaller_than_the_side_asked_for_comes_whole():
     assert decode_rgb(KINDS["jpeg"], LIMIT, 4000).shape == (240, 320, 3)
-
-
-def png_header(width, height):
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
-    return b"\x89PNG\r\n\x1a\n" + chunk
-
-
-BOMBS = {
-    "png": png_header(30_000, 30_000),
-    "gif": b"GIF89a" + struct.pack("<HH", 65_000, 65_000) + bytes(20),
-    "webp": b"RIFF"
-    + struct.pack("<I", 30)
-    + b"WEBPVP8X"
-    + struct.pack("<I", 10)
-    + bytes(4)
-    + b"\xfe\x3f\x00\xfe\x3f\x00"
-    + bytes(8),
-    "jpeg": KINDS["jpeg"].replace(struct.pack(">HH", 240, 320), struct.pack(">HH", 60_000, 60_000)),
-}
 
 
 @pytest.mark.parametrize("kind", BOMBS)

@@ -8,8 +8,7 @@ from PIL import Image
 from curation.images.decode import decode_rgb
 from curation.images.image_rules import ImageRuleParams, ImageRuleReason, image_rules
 from curation.images.perceptual import phash
-from tests.curation.images.test_decode import BOMBS, KINDS
-from tests.support.pictures import encode, photo
+from tests.support.pictures import BOMBS, KINDS, encode, photo
 
 
 def judge(*pictures, **params):

@@ -1,17 +1,14 @@
 """Rules of form: each has its reason, the value it measured and its bound."""
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.text.caption_rules import CaptionRuleParams, CaptionRuleReason, caption_rules
 from pipeline.dataset.verdict import VERDICT
+from tests.support.verdicts import dropped, on_captions, only_verdict, reasons
 
-
-def judged(*texts, **params):
-    table = pa.table({"row": range(len(texts)), "caption": pa.array(texts, pa.string())})
-    return caption_rules(table, CaptionRuleParams(**params))
+judged = on_captions(caption_rules, CaptionRuleParams)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +45,7 @@ def judged(*texts, **params):
     ],
 )
 def test_each_rule(text, params, reason, value, threshold):
-    [verdict] = judged(text, **params)["verdict"].to_pylist()
+    verdict = only_verdict(judged(text, **params))
     assert (verdict and verdict["reason"]) == reason
     if verdict:
         assert verdict["value"] == pytest.approx(value)
@@ -56,16 +53,15 @@ def test_each_rule(text, params, reason, value, threshold):
 
 
 def test_the_blocked_phrase_is_the_evidence():
-    verdicts = judged("a pear", "an apple", blocklist=("apple", "pear"))["verdict"].to_pylist()
+    verdicts = dropped(judged("a pear", "an apple", blocklist=("apple", "pear")))
     assert [verdict["evidence"] for verdict in verdicts] == ["pear", "apple"]
 
 
 def test_the_published_datacomp_bounds_can_be_said():
     """DataComp's basic rule: more than two words and more than five characters."""
     params = {"min_words": 3, "min_chars": 6}
-    verdicts = judged("a dog", "a big dog", "a b c", **params)["verdict"].to_pylist()
-    reasons = [verdict and verdict["reason"] for verdict in verdicts]
-    assert reasons == ["too_few_words", None, "too_few_chars"]
+    table = judged("a dog", "a big dog", "a b c", **params)
+    assert reasons(table) == ["too_few_words", None, "too_few_chars"]
 
 
 LOOSEST = {
@@ -95,6 +91,6 @@ def test_character_repetition_is_the_share_of_runs_seen_before(text, length):
     runs = [text[i : i + length] for i in range(len(text) - length + 1)]
     expected = 1 - len(set(runs)) / len(runs) if runs else 0.0
     params = LOOSEST | {"char_ngram": length, "max_char_repetition": 0.0}
-    [verdict] = judged(text, **params)["verdict"].to_pylist()
+    verdict = only_verdict(judged(text, **params))
     assert (verdict["value"] if verdict else 0.0) == pytest.approx(expected)
     assert verdict is None or CaptionRuleReason(verdict["reason"]) is CaptionRuleReason.CHARS_REPEAT

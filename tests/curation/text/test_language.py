@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 import curation
 from curation.text.language import LanguageParams, LanguageReason, language
 from pipeline.dataset.verdict import VERDICT
+from tests.support.verdicts import dropped, on_captions, reasons
 
-
-def judged(*texts, **params):
-    table = pa.table({"row": range(len(texts)), "caption": pa.array(texts, pa.string())})
-    return language(table, LanguageParams(**params))
-
-
-def reasons(*texts, **params):
-    return [v and v["reason"] for v in judged(*texts, **params)["verdict"].to_pylist()]
+judged = on_captions(language, LanguageParams)
 
 
 def test_the_model_is_the_published_one():
@@ -55,12 +49,12 @@ SCRIPTS = {
 
 
 def test_english_captions_of_any_length_are_kept():
-    assert reasons(*ENGLISH) == [None] * len(ENGLISH)
+    assert reasons(judged(*ENGLISH)) == [None] * len(ENGLISH)
 
 
 @pytest.mark.parametrize("code", OTHER)
 def test_other_languages_are_named(code):
-    [verdict] = judged(OTHER[code])["verdict"].to_pylist()
+    [verdict] = dropped(judged(OTHER[code]))
     assert (verdict["reason"], verdict["evidence"]) == ("other_language", code)
     assert verdict["value"] < verdict["threshold"] == 0.2
 
@@ -73,20 +67,20 @@ def test_other_scripts_need_no_model(code):
 
 
 def test_a_sure_rival_wins_over_a_short_caption():
-    [verdict] = judged("Berlin")["verdict"].to_pylist()
+    [verdict] = dropped(judged("Berlin"))
     assert (verdict["reason"], verdict["evidence"]) == ("other_language", "de")
     assert verdict["value"] >= verdict["threshold"] == 0.5
-    assert reasons("Berlin", max_rival_score=0.9) == [None]
+    assert reasons(judged("Berlin", max_rival_score=0.9)) == [None]
 
 
 def test_a_high_bound_makes_english_uncertain():
-    assert reasons("red apple on a table", min_score=0.9) == ["uncertain_language"]
+    assert reasons(judged("red apple on a table", min_score=0.9)) == ["uncertain_language"]
 
 
 def test_the_kept_languages_are_a_choice():
-    assert reasons(*OTHER.values(), keep=tuple(OTHER)) == [None] * len(OTHER)
-    assert reasons(*SCRIPTS.values(), keep=tuple(SCRIPTS)) == [None] * len(SCRIPTS)
-    assert reasons(ENGLISH[-1], keep=("ru", "de")) == ["other_language"]
+    assert reasons(judged(*OTHER.values(), keep=tuple(OTHER))) == [None] * len(OTHER)
+    assert reasons(judged(*SCRIPTS.values(), keep=tuple(SCRIPTS))) == [None] * len(SCRIPTS)
+    assert reasons(judged(ENGLISH[-1], keep=("ru", "de"))) == ["other_language"]
 
 
 def test_the_language_and_its_probability_are_columns():

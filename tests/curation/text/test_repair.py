@@ -3,25 +3,18 @@
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.text.repair import BOILERPLATE, CaptionParams, CaptionReason, captions, repair
 from pipeline.dataset.verdict import VERDICT
+from tests.support.verdicts import dropped, on_captions, reasons
 
 NAUGHTY = json.loads((Path(__file__).parent / "data" / "naughty_strings.json").read_text("utf-8"))
 
 
-def judged(*texts, **params):
-    table = pa.table({"row": range(len(texts)), "caption": pa.array(texts, pa.string())})
-    return captions(table, CaptionParams(**params))
-
-
-def reason(text):
-    [verdict] = judged(text)["verdict"].to_pylist()
-    return verdict and verdict["reason"]
+judged = on_captions(captions, CaptionParams)
 
 
 @pytest.mark.parametrize(
@@ -116,12 +109,12 @@ def test_repair_is_idempotent_and_leaves_one_line_without_controls(text):
     ],
 )
 def test_captions_that_say_nothing_are_turned_away(text, expected):
-    assert reason(text) == expected
+    assert reasons(judged(text)) == [expected]
 
 
 def test_the_link_share_is_the_verdict_s_value_and_its_bound_a_parameter():
     text = "me@example.org me"
-    [verdict] = judged(text)["verdict"].to_pylist()
+    [verdict] = dropped(judged(text))
     assert (verdict["value"], verdict["threshold"]) == (0.875, 0.5)
     assert judged(text, max_link_share=0.9)["verdict"].to_pylist() == [None]
 
@@ -134,7 +127,7 @@ def test_the_raw_caption_is_there_only_where_repair_changed_it():
 
 def test_boilerplate_is_written_as_it_is_compared():
     assert all(phrase == repair(phrase).casefold() for phrase in BOILERPLATE)
-    assert all(reason(phrase) for phrase in BOILERPLATE)
+    assert all(reasons(judged(*sorted(BOILERPLATE))))
 
 
 @given(st.lists(st.one_of(st.none(), st.text(), st.sampled_from(NAUGHTY))))
