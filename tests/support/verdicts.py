@@ -47,7 +47,7 @@ def dropped(table: pa.Table) -> list[Verdict]:
 
 def reasons(table: pa.Table) -> list[str | None]:
     """The reason of every row, None where it is kept."""
-    return [verdict and verdict["reason"] for verdict in verdicts(table)]
+    return [verdict["reason"] if verdict else None for verdict in verdicts(table)]
 
 
 def uid(number: int) -> bytes:

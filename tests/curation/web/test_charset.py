@@ -32,18 +32,18 @@ META = '<meta charset="{}">'
         (b"\x81\x8d\x8f\x90\x9d", "latin1", "\x81\x8d\x8f\x90\x9d"),
     ],
 )
-def test_pages_are_decoded_without_loss(page, charset, text):
+def test_pages_are_decoded_without_loss(page: bytes, charset: str | None, text: str) -> None:
     assert decode(page, charset) == text
 
 
 @pytest.mark.parametrize(
     ("label", "codec"), [("windows-1251", "cp1251"), ("utf-16", "utf-8"), ("rot13", "utf-8")]
 )
-def test_a_meta_charset_counts_where_the_header_names_none(label, codec):
+def test_a_meta_charset_counts_where_the_header_names_none(label: str, codec: str) -> None:
     page = (META.format(label) + "\u043c\u0438\u0440").encode(codec)
     assert decode(page, None).endswith("\u043c\u0438\u0440")
 
 
-def test_the_header_wins_over_the_meta_charset():
+def test_the_header_wins_over_the_meta_charset() -> None:
     page = META.format("utf-8").encode() + "\u043c\u0438\u0440".encode("cp1251")
     assert decode(page, "cp1251").endswith("\u043c\u0438\u0440")
