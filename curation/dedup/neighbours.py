@@ -27,7 +27,7 @@ from pipeline.dataset.uid import uid_words
 
 NEEDS: tuple[Column, ...] = (UID, PHASH, COLOURS, WIDTH, HEIGHT)
 ADDS = schema.EDGES
-EDGES = schema_of(schema.EDGES)
+EDGE_SCHEMA = schema_of(schema.EDGES)
 
 # What rows carry only while they travel to those that share a chunk with them.
 PIXELS = Column("pixels", pa.int64(), "Size of the picture.", "pixels")
@@ -63,7 +63,7 @@ def by_chunk(table: pa.Table) -> pa.Table:
 
 
 def neighbours(table: pa.Table, params: NeighbourParams) -> pa.Table:
-    """The close pairs among rows of `by_chunk`, uid_a < uid_b, sorted, with schema `EDGES`.
+    """The close pairs among rows of `by_chunk`, uid_a < uid_b, sorted, with schema `EDGE_SCHEMA`.
 
     Every two hashes within the distance are found, and each pair is reported once, in the lowest
     chunk that its hashes share. Rows of one hash are not paired with each other but linked to a
@@ -76,7 +76,7 @@ def neighbours(table: pa.Table, params: NeighbourParams) -> pa.Table:
         part = table.filter(pc.equal(table["chunk"], chunk))
         if part.num_rows:
             per_chunk.append(_edges(_sorted(part), chunk, params))
-    edges = pa.concat_tables(per_chunk) if per_chunk else EDGES.empty_table()
+    edges = pa.concat_tables(per_chunk) if per_chunk else EDGE_SCHEMA.empty_table()
     return edges.sort_by([("uid_a", "ascending"), ("uid_b", "ascending")])
 
 
@@ -194,7 +194,7 @@ def _edge_table(table: pa.Table, a: Index, b: Index, distance: Bytes) -> pa.Tabl
     uid, pixels = table["uid"].combine_chunks(), table["pixels"].combine_chunks()
     ends = pa.array(a), pa.array(b)
     columns = [uid.take(ends[0]), uid.take(ends[1]), pa.array(distance.astype(np.int8))]
-    return pa.table([*columns, pixels.take(ends[0]), pixels.take(ends[1])], schema=EDGES)
+    return pa.table([*columns, pixels.take(ends[0]), pixels.take(ends[1])], schema=EDGE_SCHEMA)
 
 
 def _less(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:

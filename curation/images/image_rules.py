@@ -21,6 +21,7 @@ from pipeline.dataset.params import Params
 from pipeline.dataset.schema import COLOURS, FORMAT, HEIGHT, PHASH, WIDTH, Column, put
 from pipeline.dataset.verdict import Judge, Reason
 
+# The pictures come beside the table; what finds them in a pool by `schema.POOL` needs that too.
 NEEDS: tuple[Column, ...] = ()
 ADDS: tuple[Column, ...] = (WIDTH, HEIGHT, FORMAT, PHASH, COLOURS)
 

@@ -36,6 +36,7 @@ from pipeline.dataset.schema import (
 )
 from pipeline.dataset.verdict import Judge, Reason
 
+# The pictures come beside the table; what finds them in a pool by `schema.POOL` needs that too.
 NEEDS: tuple[Column, ...] = (UID, CAPTION, URL, LANGUAGE, SHA256)
 ADDS = SIDECAR
 

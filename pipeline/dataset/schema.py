@@ -60,9 +60,7 @@ def put(table: pa.Table, values: Mapping[Column, pa.Array | pa.ChunkedArray]) ->
 
 
 # The pair, as a page gives it.
-UID = Column(
-    "uid", UID_TYPE, "Identity: BLAKE2b-128 of url, NUL and caption as first seen."
-)
+UID = Column("uid", UID_TYPE, "Identity: BLAKE2b-128 of url, NUL and caption as first seen.")
 URL = Column("url", pa.string(), "Address of the picture, absolute.")
 CAPTION = Column("caption", pa.string(), "The words that stand beside the picture.")
 PAGE_URL = Column("page_url", pa.string(), "Address of the page that shows the picture.")

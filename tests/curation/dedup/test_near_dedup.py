@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.dedup.near_dedup import NearDedupParams, near_dedup
-from curation.dedup.neighbours import EDGES, NeighbourParams, by_chunk, neighbours
+from curation.dedup.neighbours import EDGE_SCHEMA, NeighbourParams, by_chunk, neighbours
 from pipeline.dataset.schema import COLOURS
 from pipeline.dataset.uid import UID_TYPE
 from tests.support.verdicts import uid
@@ -88,7 +88,7 @@ def test_distinct_hashes_pair_as_brute_force_pairs_them(hashes: list[int], dista
         max_size=25,
     )
 )
-def test_edges_are_true_pairs_told_once_and_reach_every_colour_group(
+def test_edges_are_true_pairs_reported_once_and_reach_every_colour_group(
     members: list[tuple[int, int]],
 ) -> None:
     hashes, shades = [m[0] for m in members], [m[1] for m in members]
@@ -121,7 +121,7 @@ def test_a_crowded_chunk_is_searched_without_comparing_all_pairs() -> None:
 
 def test_rows_without_a_hash_take_no_part() -> None:
     assert edges_of(rows([BASE, None, BASE])).num_rows == 1
-    assert edges_of(rows([None])).schema == EDGES
+    assert edges_of(rows([None])).schema == EDGE_SCHEMA
 
 
 def test_the_order_of_rows_changes_nothing() -> None:
@@ -175,7 +175,7 @@ def test_a_smaller_distance_follows_fewer_pairs() -> None:
 
 def test_without_pairs_everything_stays() -> None:
     table = rows([BASE, 0])
-    assert [row["near_copies"] for row in judged(table, EDGES.empty_table())] == [1, 1]
+    assert [row["near_copies"] for row in judged(table, EDGE_SCHEMA.empty_table())] == [1, 1]
 
 
 @pytest.mark.parametrize("links", [1, 7, 500])
@@ -190,7 +190,7 @@ def test_a_long_chain_is_one_group(links: int) -> None:
             pa.array([7] * links, pa.int64()),
             pa.array([7] * links, pa.int64()),
         ],
-        schema=EDGES,
+        schema=EDGE_SCHEMA,
     )
     result = judged(rows([0] * (links + 1)), edges)
     assert [row["near_copies"] for row in result] == [links + 1] + [1] * links
