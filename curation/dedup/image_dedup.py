@@ -5,13 +5,12 @@ picture of them: it is the "image not found" that a host serves for whatever it 
 """
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
+from curation.dedup.survivors import Index, hex_digits, survivors
 from pipeline.dataset.params import Params
 from pipeline.dataset.schema import CAPTION, IMAGE_COPIES, SHA256, UID, Column, put
-from pipeline.dataset.uid import uid_words
 from pipeline.dataset.verdict import Judge, Reason
 
 NEEDS: tuple[Column, ...] = (UID, SHA256, CAPTION)
@@ -43,9 +42,9 @@ def image_dedup(table: pa.Table, params: ImageDedupParams) -> pa.Table:
     number of rows of its picture in image_copies; the others have 1, and the survivor's uid as
     evidence.
     """
-    picture = table["sha256"].combine_chunks().dictionary_encode().indices.to_numpy()
-    survivor, copies = _survivors(picture, table["uid"])
-    captions = _distinct_captions(picture, table["caption"])
+    digest = table["sha256"].combine_chunks()
+    survivor, copies = survivors(digest, table["uid"])
+    captions = _distinct_captions(survivor, table["caption"])
     stays = survivor == np.arange(table.num_rows)
     counted = pa.array(np.where(stays, copies, 1), IMAGE_COPIES.type)
     judge = Judge(put(table, {IMAGE_COPIES: counted}))
@@ -54,38 +53,20 @@ def image_dedup(table: pa.Table, params: ImageDedupParams) -> pa.Table:
         ImageDedupReason.PLACEHOLDER,
         captions,
         params.placeholder_captions,
-        _hex(table["sha256"]),
+        hex_digits(digest),
     )
     judge.drop(
         ~stays,
         ImageDedupReason.DUPLICATE_IMAGE,
         copies,
         1,
-        _hex(table["uid"].take(pa.array(survivor))),
+        hex_digits(table["uid"])[survivor],
     )
     return judge.table()
 
 
-def _survivors(
-    picture: npt.NDArray[np.int32], uids: pa.ChunkedArray
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """For each row, the row of its picture with the smallest uid, and how many rows there are."""
-    words = uid_words(uids)
-    order = np.lexsort((words[:, 1], words[:, 0], picture))
-    heads, sizes = np.unique(picture[order], return_index=True, return_counts=True)[1:]
-    survivor, copies = np.empty(len(order), np.intp), np.empty(len(order), np.intp)
-    survivor[order] = np.repeat(order[heads], sizes)
-    copies[order] = np.repeat(sizes, sizes)
-    return survivor, copies
-
-
-def _distinct_captions(
-    picture: npt.NDArray[np.int32], captions: pa.ChunkedArray
-) -> npt.NDArray[np.int64]:
-    pairs = pa.table({"picture": picture, "caption": captions}).group_by(["picture", "caption"])
+def _distinct_captions(survivor: Index, captions: pa.ChunkedArray) -> Index:
+    """How many captions each row's picture has; a picture is known by its surviving row."""
+    pairs = pa.table({"picture": survivor, "caption": captions}).group_by(["picture", "caption"])
     distinct = pairs.aggregate([])["picture"].to_numpy()
-    return np.bincount(distinct, minlength=1)[picture]
-
-
-def _hex(values: pa.ChunkedArray) -> list[str]:
-    return [value.hex() for value in values.to_pylist()]
+    return np.bincount(distinct, minlength=1)[survivor]

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curation.dedup.survivors import Index, hex_digits
 from pipeline.dataset.params import Params
 from pipeline.dataset.schema import NEAR_COPIES, UID, Column, put
 from pipeline.dataset.uid import uid_words
@@ -14,11 +15,9 @@ from pipeline.dataset.verdict import Judge, Reason
 NEEDS: tuple[Column, ...] = (UID,)
 ADDS: tuple[Column, ...] = (NEAR_COPIES,)
 
-Index = npt.NDArray[np.intp]
-
 
 class NearDedupParams(Params):
-    """Which of the pairs found are followed."""
+    """Which pairs are followed."""
 
     max_distance: int = Field(3, ge=0, le=3)
     """Pairs further apart than this are not followed."""
@@ -33,17 +32,17 @@ class NearDedupReason(Reason):
 def near_dedup(table: pa.Table, edges: pa.Table, params: NearDedupParams) -> pa.Table:
     """The rows with `near_copies` and verdicts: one row of every group of close pairs is kept.
 
-    Groups are the connected components of all `edges`, so a row's verdict is the same whatever rows
-    stand beside it. The largest picture survives, then the smallest uid; it has the size of its
-    group in near_copies and the others have 1. value is the distance to a row's closest neighbour
-    and evidence the survivor's uid in hex.
+    Groups are the connected components of all `edges`, so a row's verdict does not depend on the
+    rows beside it. The largest picture survives, and of several the one with the smallest uid; it
+    has the size of its group in near_copies and the others have 1. The value of a verdict is the
+    distance to the row's closest neighbour, its evidence the survivor's uid in hex.
     """
     edges = edges.filter(pc.less_equal(edges["distance"], params.max_distance))
     uids, survivor, copies, distance = _groups(edges)
     place = pc.index_in(table["uid"], value_set=uids).fill_null(-1).to_numpy()
     linked = place >= 0
     leads = np.append(survivor == np.arange(len(uids)), True)[place]
-    named = [uid.hex() for uid in uids.take(pa.array(survivor)).to_pylist()]
+    named = hex_digits(uids)[survivor]
     near = np.where(leads & linked, np.append(copies, 1)[place], 1)
     judge = Judge(put(table, {NEAR_COPIES: pa.array(near, NEAR_COPIES.type)}))
     judge.drop(
@@ -57,7 +56,7 @@ def near_dedup(table: pa.Table, edges: pa.Table, params: NearDedupParams) -> pa.
 
 
 def _groups(edges: pa.Table) -> tuple[pa.Array, Index, Index, npt.NDArray[np.float64]]:
-    """The linked uids, their survivor's place, their group's size, their closest distance."""
+    """The linked uids; for each the survivor's place, its group's size, its closest distance."""
     ends = pa.chunked_array([*edges["uid_a"].chunks, *edges["uid_b"].chunks], UID.type)
     coded = ends.combine_chunks().dictionary_encode()
     uids, node = coded.dictionary, coded.indices.to_numpy().astype(np.intp)
@@ -77,7 +76,13 @@ def _groups(edges: pa.Table) -> tuple[pa.Array, Index, Index, npt.NDArray[np.flo
 
 
 def _components(left: Index, right: Index, nodes: int) -> Index:
-    """The smallest node of each node's connected component: hooks roots, then halves paths."""
+    """The smallest node of each node's connected component.
+
+    Every node points at a smaller one of its component, or at itself. A round hooks the larger root
+    of each edge under the smaller one, then follows pointers, twice as far each time, until all
+    point at roots (after Shiloach and Vishkin 1982). One step at a time, a chain would take as many
+    passes as it is long.
+    """
     parent = np.arange(nodes)
     while (parent[left] != parent[right]).any():
         a, b = parent[left], parent[right]

@@ -1,8 +1,8 @@
 """Which network addresses a crawler may connect to: public unicast ones and no others.
 
 The list is our own, from the IANA special-purpose registries for IPv4 and IPv6, because
-`ipaddress.is_global` lets translated, tunnelled and multicast addresses through. Names, ports and
-redirects are not known here: the caller asks about the address it is about to connect to.
+`ipaddress.is_global` lets translated, tunnelled and multicast addresses through. The address to
+check is the one that a socket is about to connect to, never a name.
 """
 
 import ipaddress

@@ -1,6 +1,6 @@
-"""What came of a URL: a body, or a reason from a closed list with what decided.
+"""What came of a URL: a body, or a reason from a closed list and what decided.
 
-Maps what HTTP and the network say to that list. How a URL is asked for is not known here.
+The outcomes of HTTP and of the network are mapped to that list here.
 """
 
 import socket
@@ -97,19 +97,21 @@ def status_reason(status: int) -> FetchReason:
 
 
 def failure(error: aiohttp.ClientError, url: URL) -> Answer:
-    """The answer that a failed request to `url` comes to."""
+    """The answer that stands for a request to `url` that failed with `error`."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, AddressRefused):
-        return Answer(FetchReason.ADDRESS_REFUSED, evidence=clean(f"{host_of(url)} is {cause}"))
+        return Answer(
+            FetchReason.ADDRESS_REFUSED, evidence=clean(f"{host_evidence(url)} is {cause}")
+        )
     reason = next((reason for kind, reason in _FAILURES if isinstance(error, kind)), None)
     if isinstance(cause, socket.gaierror) and cause.errno in _NO_SUCH_NAME:
         reason = FetchReason.UNKNOWN_HOST
-    evidence = clean(f"{host_of(url)}: {type(cause).__name__}")
+    evidence = clean(f"{host_evidence(url)}: {type(cause).__name__}")
     return Answer(reason or FetchReason.BAD_ANSWER, evidence=evidence)
 
 
-def host_of(url: URL) -> str:
-    """The host of a URL, for evidence."""
+def host_evidence(url: URL) -> str:
+    """The host of a URL as evidence: in ASCII (IDNA) and clipped; "" where there is none."""
     return clean(url.raw_host or "")
 
 

@@ -1,7 +1,7 @@
 """One URL into bytes or a reason, over a guarded network.
 
 Every connection goes to an address that was checked, every redirect is checked like a first
-request, and size, time and the number of hops are bounded. Which rows want a URL is not known here.
+request, and size, time and the number of hops are bounded.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from curation.fetch.answers import (
     FetchReason,
     clean,
     failure,
-    host_of,
+    host_evidence,
     status_reason,
 )
 from curation.fetch.network import Network, end_point, guarded_session, route
 from curation.fetch.opt_out import opt_out
-from curation.images.decode import FORMATS, sniff
+from curation.images.header import FORMATS, sniff
 from pipeline.dataset.params import Params
 
 _PORTS = (80, 443)
@@ -40,7 +40,7 @@ _OK = 200
 
 
 class FetchParams(Params):
-    """What is asked for and what is accepted."""
+    """How much is requested, for how long, and what is accepted."""
 
     timeout_s: float = Field(30.0, gt=0)
     """Seconds for one attempt, from the first look-up to the last byte, redirects included."""
@@ -61,7 +61,7 @@ class FetchParams(Params):
 
 
 async def download_all(urls: Iterable[str], params: FetchParams, network: Network) -> list[Answer]:
-    """The answer of every URL, in the order of `urls`, whatever order they come in."""
+    """The answer of every URL, in the order of `urls`, whichever completes first."""
     # Look-ups block a thread each; the default pool has a handful and one slow zone would fill it.
     pool = ThreadPoolExecutor(network.concurrency)
     asyncio.get_running_loop().set_default_executor(pool)
@@ -128,7 +128,7 @@ class _Downloader:
                     outcome = await self._read(url, response)
             except TimeoutError:
                 limit = self._params.timeout_s
-                return Answer(FetchReason.TIMEOUT, threshold=limit, evidence=host_of(url)), 0
+                return Answer(FetchReason.TIMEOUT, threshold=limit, evidence=host_evidence(url)), 0
             except aiohttp.ClientError as error:
                 return failure(error, url), 0
             return outcome, loop.time() - start
@@ -148,7 +148,7 @@ class _Downloader:
         if status != _OK:
             wait_s = _retry_after_s(headers.get("Retry-After", ""))
             reason = status_reason(status)
-            return replace(met, reason=reason, evidence=host_of(url), retry_after_s=wait_s)
+            return replace(met, reason=reason, evidence=host_evidence(url), retry_after_s=wait_s)
         return await self._body(response, met)
 
     async def _body(self, response: aiohttp.ClientResponse, met: Answer) -> Answer:
@@ -173,15 +173,15 @@ class _Downloader:
 
 
 def _refused(url: URL, connect_to: str | None) -> Answer | None:
-    """Why a URL is not asked for at all, be it the first or a redirect's; None if it is."""
+    """Why a URL is not requested at all, be it the first or a redirect's; None if it is."""
     if url.scheme not in ("http", "https"):
         return Answer(FetchReason.SCHEME_REFUSED, evidence=clean(url.scheme))
     if url.user is not None or url.password is not None or not _resolvable(url.raw_host):
-        return Answer(FetchReason.BAD_URL, evidence=host_of(url))
+        return Answer(FetchReason.BAD_URL, evidence=host_evidence(url))
     if connect_to is not None and (url.raw_host, url.port) == end_point(connect_to):
         return None
     if connect_to is None and url.port not in _PORTS:
-        return Answer(FetchReason.PORT_REFUSED, value=url.port, evidence=host_of(url))
+        return Answer(FetchReason.PORT_REFUSED, value=url.port, evidence=host_evidence(url))
     why = refusal(url.raw_host or "")
     if why in (None, NOT_NUMERIC):
         return None
@@ -189,7 +189,11 @@ def _refused(url: URL, connect_to: str | None) -> Answer | None:
 
 
 def _parse(text: str, base: URL | None = None) -> URL | None:
-    """The URL, joined to `base`, if its normal form reads back as itself: else whose host is it?"""
+    """The URL, joined to `base`; None if it cannot be parsed or is ambiguous.
+
+    An ambiguous one parses to another host once it is normalized: the host that was checked would
+    not be the one that is connected to.
+    """
     # The parser looks for brackets in hosts that are not there, hence the IndexError.
     try:
         url = URL(text) if base is None else base.join(URL(text))

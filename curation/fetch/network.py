@@ -1,7 +1,7 @@
 """A network that reaches public addresses and nothing else.
 
-The check sits where sockets are made, so it holds for every connect, whatever a name resolves to
-the second time. URLs, redirects and bodies are not known here.
+The check sits where sockets are made, so it holds for every connection, whatever a name resolves to
+the second time.
 """
 
 import socket
@@ -67,7 +67,7 @@ def guarded_session(
 
 
 def route(url: URL, connect_to: str | None) -> tuple[URL, dict[str, str]]:
-    """What to ask for in place of `url`, and the headers that name the host it stands for."""
+    """The URL to request in place of `url`, and the headers that name the host it stands for."""
     if connect_to is None:
         return url, {}
     host, port = end_point(connect_to)
@@ -109,7 +109,7 @@ class _CheckedResolver(ThreadedResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[aiohttp.abc.ResolveResult]:
-        found = await super().resolve(host, port, family)
-        for result in found:
+        results = await super().resolve(host, port, family)
+        for result in results:
             _check_address(result["host"])
-        return found
+        return results

@@ -1,7 +1,6 @@
 """Whether an answer's headers ask that its content not be used for training.
 
-Reads `X-Robots-Tag` (for everybody, or for our own name) and TDMRep's `tdm-reservation`. What is
-done about it is the caller's affair.
+Reads `X-Robots-Tag` (for everybody, or for our own name) and TDMRep's `tdm-reservation`.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Fetches the pictures of one partition into a pool tar, with a verdict for every row.
 
-The tar is a pure function of what the network returned: members in the order of uids, never of
-completion. How a URL is asked for is `download`'s affair.
+The tar is a pure function of what the network returned: members stand in the order of uids, never
+of completion.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ ADDS: tuple[Column, ...] = (SHA256, HTTP_STATUS, CONTENT_TYPE, FINAL_URL, *POOL)
 
 @dataclass(frozen=True)
 class Fetched:
-    """The rows with verdicts and where their bytes are, and the bytes."""
+    """The rows, with verdicts and the places of their bytes, and the pool tar itself."""
 
     table: pa.Table
     tar: bytes
@@ -58,13 +58,12 @@ class _Entry:
 def fetch(table: pa.Table, params: FetchParams, network: Network, part: int) -> Fetched:
     """The rows with verdicts of `FetchReason`, and the pool tar of partition `part`.
 
-    Adds sha256 (of the bytes as sent), http_status, content_type, final_url, pool_part, pool_offset
-    and pool_size. A URL is asked for once, and its rows share the pool entry named after the
-    smallest uid.
+    Adds the columns of `ADDS`; sha256 is of the bytes as sent. A URL is requested once per
+    partition, and its rows share the pool entry, which is named after the smallest of their uids.
     """
     urls = table["url"].to_pylist()
-    wanted = list(dict.fromkeys(urls))
-    answers = dict(zip(wanted, asyncio.run(download_all(wanted, params, network)), strict=True))
+    distinct = list(dict.fromkeys(urls))
+    answers = dict(zip(distinct, asyncio.run(download_all(distinct, params, network)), strict=True))
     tar = TarWriter()
     entries = _pool(table["uid"].to_pylist(), urls, answers, tar)
     rows = [answers[url] for url in urls]
@@ -76,7 +75,7 @@ def _pool(
     uids: Sequence[bytes], urls: Sequence[str], answers: dict[str, Answer], tar: TarWriter
 ) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
-    # A row at a time: members of a tar are written one after the other.
+    # One row at a time: members of a tar are written one after the other.
     for uid, url in sorted(zip(uids, urls, strict=True)):
         answer = answers[url]
         if answer.reason is None and url not in entries:

@@ -1,7 +1,7 @@
 """Turns away pictures that are damaged, too small, too large, too elongated or empty.
 
-Measures as it goes: every decodable picture gets its size, format, perceptual hash and colours,
-which the duplicate search works on. Where the bytes are kept is the caller's affair.
+Every decodable picture also gets its size, format, perceptual hash and colours, which the search
+for duplicates works on.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,20 +12,32 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from curation.images.decode import Broken, Picture, UndecodableImage, decode_rgb, probe
+from curation.bounds import Bound, Numbers, at_least, at_most
+from curation.images.decode import Picture, decode_rgb
+from curation.images.errors import UndecodableImage
+from curation.images.header import read_header
 from curation.images.perceptual import colours, phash
 from pipeline.dataset.params import Params
 from pipeline.dataset.schema import COLOURS, FORMAT, HEIGHT, PHASH, WIDTH, Column, put
 from pipeline.dataset.verdict import Judge, Reason
 
+# The pictures come beside the table; what finds them in a pool by `schema.POOL` needs that too.
 NEEDS: tuple[Column, ...] = ()
 ADDS: tuple[Column, ...] = (WIDTH, HEIGHT, FORMAT, PHASH, COLOURS)
 
+
 _BATCH = 256
+
+# The shorter side, in pixels, down to which libjpeg may scale a JPEG while it decodes, in the DCT
+# domain. Hash and colours are of a smaller picture still, and this saves most of the time. The
+# consequence: a JPEG is measured on averages of its pixels, and any other format on the pixels
+# themselves, so whatever depends on fine detail differs between the two. A grainy grey picture may
+# fall below `min_deviation` as a JPEG and not as a PNG; a measure of sharpness would differ several
+# times over, and needs a decode of its own.
 _MEASURED_SIDE = 64
 
 
-class ImageReason(Reason):
+class ImageRuleReason(Reason):
     """Why a picture is turned away."""
 
     UNDECODABLE = (
@@ -55,39 +67,69 @@ class ImageRuleParams(Params):
 
 @dataclass(slots=True)
 class _Measured:
+    """What is known of one picture; None where its header or its pixels could not be read."""
+
     width: int | None = None
     height: int | None = None
     format: str | None = None
     phash: int | None = None
     colours: bytes | None = None
     deviation: float = np.nan
-    broken: str | None = None
+    fault: str | None = None
+
+
+class _Pictures:
+    """The quantities that rules bound, one value per row."""
+
+    def __init__(self, rows: list[_Measured]) -> None:
+        sides = [(row.width or 0, row.height or 0) for row in rows]
+        self._sides = np.array(sides, float).reshape(-1, 2)
+        self._deviation = np.array([row.deviation for row in rows])
+
+    def short_side(self) -> Numbers:
+        """The shorter side in pixels."""
+        shorter: Numbers = self._sides.min(axis=1)
+        return shorter
+
+    def pixels(self) -> Numbers:
+        """Width times height."""
+        product: Numbers = self._sides.prod(axis=1)
+        return product
+
+    def aspect(self) -> Numbers:
+        """The longer side over the shorter one."""
+        ratio: Numbers = self._sides.max(axis=1) / np.maximum(self.short_side(), 1)
+        return ratio
+
+    def deviation(self) -> Numbers:
+        """Standard deviation of the channel that varies most; NaN for what was not decoded."""
+        return self._deviation
+
+
+_RULES = (
+    Bound("min_side", at_least, _Pictures.short_side, ImageRuleReason.TOO_SMALL),
+    Bound("max_pixels", at_most, _Pictures.pixels, ImageRuleReason.TOO_LARGE),
+    Bound("max_aspect", at_most, _Pictures.aspect, ImageRuleReason.TOO_ELONGATED),
+    Bound("min_deviation", at_least, _Pictures.deviation, ImageRuleReason.LOW_INFORMATION),
+)
 
 
 def image_rules(
     table: pa.Table, images: Callable[[pa.Table], list[bytes]], params: ImageRuleParams
 ) -> pa.Table:
-    """The rows with `width`, `height`, `format`, `phash`, `colours` and verdicts of `ImageReason`.
+    """The rows with `ADDS` and verdicts of `ImageRuleReason`.
 
     `images` gives the bytes of the rows of a table; it is asked for a few hundred rows at a time.
     Sizes are those of the upright picture; hash and colours are null where nothing was decoded.
     """
     rows = list(_measure_all(table, images, params))
     judge = Judge(_with_columns(table, rows))
-    judge.drop(
-        np.array([row.broken is not None for row in rows], bool),
-        ImageReason.UNDECODABLE,
-        evidence=[row.broken for row in rows],
-    )
-    sides = np.array([(row.width or 0, row.height or 0) for row in rows], float).reshape(-1, 2)
-    short, long = sides.min(axis=1), sides.max(axis=1)
-    pixels, aspect = short * long, long / np.maximum(short, 1)
-    deviation = np.array([row.deviation for row in rows])
-    bounds = params.min_side, params.max_pixels, params.max_aspect, params.min_deviation
-    judge.drop(short < bounds[0], ImageReason.TOO_SMALL, short, bounds[0])
-    judge.drop(pixels > bounds[1], ImageReason.TOO_LARGE, pixels, bounds[1])
-    judge.drop(aspect > bounds[2], ImageReason.TOO_ELONGATED, aspect, bounds[2])
-    judge.drop(deviation < bounds[3], ImageReason.LOW_INFORMATION, deviation, bounds[3])
+    faults = [row.fault for row in rows]
+    undecodable = np.array([fault is not None for fault in faults], bool)
+    judge.drop(undecodable, ImageRuleReason.UNDECODABLE, evidence=faults)
+    pictures = _Pictures(rows)
+    for rule in _RULES:
+        rule.apply(judge, pictures, params)
     return judge.table()
 
 
@@ -95,22 +137,23 @@ def _measure_all(
     table: pa.Table, images: Callable[[pa.Table], list[bytes]], params: ImageRuleParams
 ) -> Iterator[_Measured]:
     for start in range(0, table.num_rows, _BATCH):
-        # One picture at a time: decoders take one, and it costs a thousand times the loop.
+        # One picture at a time: decoders take one, and decoding costs a thousand times the loop.
         for data in images(table.slice(start, _BATCH)):
             yield _measure(data, params)
 
 
 def _measure(data: bytes, params: ImageRuleParams) -> _Measured:
-    header = probe(data)
-    if isinstance(header, Broken):
-        return _Measured(broken=header.why[:200])
+    try:
+        header = read_header(data)
+    except UndecodableImage as error:
+        return _Measured(fault=str(error)[:200])
     row = _Measured(header.width, header.height, header.format)
     if header.width * header.height > params.max_pixels:
         return row
     try:
         picture = decode_rgb(data, params.max_pixels, _MEASURED_SIDE)
     except UndecodableImage as error:
-        row.broken = str(error)[:200]
+        row.fault = str(error)[:200]
         return row
     row.phash, row.colours, row.deviation = phash(picture), colours(picture), _deviation(picture)
     return row

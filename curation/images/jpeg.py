@@ -1,6 +1,6 @@
-"""What a JPEG says of itself before any pixel is decoded: its size, its turn, what else it holds.
+"""What a JPEG says of itself before any pixel is decoded: size, orientation, what else it holds.
 
-Walks the marker segments up to the first scan and nothing further. Decoding is not known here.
+Only the marker segments up to the first scan are read.
 """
 
 import struct
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image
+
+from curation.images.errors import UndecodableImage
 
 _START_OF_IMAGE = b"\xff\xd8"
 _END_OF_IMAGE = b"\xff\xd9"
@@ -18,10 +20,6 @@ _EXIF = 0xE1
 _ORIENTATION = 0x0112
 _PICTURE_ONLY = {0xC0, 0xC1, 0xC2, 0xC4, 0xDB, 0xDD, _START_OF_SCAN, 0xE0, 0xEE}
 _COLOUR_COMPONENTS = 3
-
-
-class BrokenJpeg(Exception):
-    """The segments before the first scan are not those of a JPEG."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class JpegHeader:
 
 
 def read_header(data: bytes) -> JpegHeader:
-    """The header of a JPEG; raises BrokenJpeg, whose text says what is wrong."""
+    """The header of a JPEG; raises UndecodableImage, whose text says what is wrong."""
     frame: tuple[int, int, int, int] | None = None
     orientation, markers = 1, set()
     for marker, body in _segments(data):
@@ -48,13 +46,16 @@ def read_header(data: bytes) -> JpegHeader:
         elif marker == _EXIF and body.startswith(b"Exif\0\0"):
             orientation = _orientation(body)
     if frame is None:
-        raise BrokenJpeg("no frame header")
+        raise UndecodableImage("no frame header")
     bits, height, width, components = frame
     return JpegHeader(width, height, components, bits, orientation, markers <= _PICTURE_ONLY)
 
 
 def is_plain(data: bytes) -> bool:
-    """Whether the bytes are an upright 8-bit colour JPEG and nothing else; raises BrokenJpeg."""
+    """Whether the bytes are an upright 8-bit colour JPEG and nothing else.
+
+    Raises UndecodableImage.
+    """
     header = read_header(data)
     colour = header.components == _COLOUR_COMPONENTS and header.bits == 8
     return colour and header.picture_only and data.endswith(_END_OF_IMAGE)
@@ -62,37 +63,37 @@ def is_plain(data: bytes) -> bool:
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     if not data.startswith(_START_OF_IMAGE):
-        raise BrokenJpeg("no start of image")
+        raise UndecodableImage("no start of image")
     at, marker = 2, 0
     while marker != _START_OF_SCAN:
         at = data.find(b"\xff", at)
         while at >= 0 and data[at + 1 : at + 2] == b"\xff":
             at += 1
         if at < 0 or at + 4 > len(data):
-            raise BrokenJpeg("ends before the first scan")
+            raise UndecodableImage("ends before the first scan")
         marker = data[at + 1]
         if marker == 0 or marker in _STANDALONE:
             at += 2
             continue
         (length,) = struct.unpack_from(">H", data, at + 2)
         if length < 2 or at + 2 + length > len(data):
-            raise BrokenJpeg("a segment reaches past the end")
+            raise UndecodableImage("a segment reaches past the end")
         yield marker, data[at + 4 : at + 2 + length]
         at += 2 + length
 
 
 def _frame(body: bytes) -> tuple[int, int, int, int]:
     if len(body) < 6:
-        raise BrokenJpeg("a short frame header")
+        raise UndecodableImage("a short frame header")
     bits, height, width, components = struct.unpack_from(">BHHB", body)
     if not width or not height:
-        raise BrokenJpeg("no width or height")
+        raise UndecodableImage("no width or height")
     return bits, height, width, components
 
 
 def _orientation(body: bytes) -> int:
     exif = Image.Exif()
-    # A third party's parser over hostile bytes: whatever it raises, they tell no orientation.
+    # A third party's parser over hostile bytes: whatever it raises, there is no orientation.
     try:
         exif.load(body)
         value = exif.get(_ORIENTATION, 1)

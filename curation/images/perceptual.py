@@ -1,9 +1,8 @@
 """What stays nearly the same when a picture is scaled or re-encoded: a 64-bit hash and 16 colours.
 
-The hash is the DCT pHash: a bit for each of the 8 x 8 lowest frequencies of the 32 x 32 luma, set
-where the coefficient is above their median. It sees no colour, so two flags of one pattern share
-it; the colours of a 4 x 4 thumbnail tell those apart. Which pictures count as the same is not known
-here.
+The hash is the DCT pHash: one bit per frequency of the 8 x 8 lowest of the 32 x 32 luma, set where
+the coefficient is above their median. It sees no colour, so two flags of one pattern share it; the
+colours of a 4 x 4 thumbnail distinguish those.
 """
 
 import cv2

@@ -1,11 +1,10 @@
 """Packs pictures and captions into a shard: a webdataset tar, an Arrow file and the table of both.
 
-All three hold the same pairs in the order of their uids, and the table says where in the tar each
-payload lies. Where shards are kept, and which pairs go into one, is not known here.
+All three hold the same pairs, the tar and the Arrow file in the order of their uids, and the table
+says where in the tar each payload lies.
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,10 @@ import simplejpeg
 from pydantic import Field
 
 from curation.images import jpeg
-from curation.images.decode import Broken, Picture, Probe, UndecodableImage, decode_rgb, probe
+from curation.images.decode import Picture, decode_rgb
+from curation.images.errors import UndecodableImage
+from curation.images.header import ImageHeader, read_header
+from curation.pack.arrow import ArrowRow, arrow_file
 from curation.pack.tar import TarWriter
 from pipeline.dataset.params import Params
 from pipeline.dataset.schema import (
@@ -27,23 +29,18 @@ from pipeline.dataset.schema import (
     LANGUAGE,
     SHA256,
     SIDECAR,
-    TOKENS,
     UID,
     URL,
     Column,
     put,
-    schema_of,
 )
 from pipeline.dataset.verdict import Judge, Reason
 
-Tokens = npt.NDArray[np.uint16]
-
+# The pictures come beside the table; what finds them in a pool by `schema.POOL` needs that too.
 NEEDS: tuple[Column, ...] = (UID, CAPTION, URL, LANGUAGE, SHA256)
 ADDS = SIDECAR
 
-IMAGE = Column("image", pa.large_binary(), "The stored picture, a JPEG.")
-ARROW = schema_of((UID, IMAGE, CAPTION, TOKENS))
-_BATCH_ROWS = 1024
+Tokens = npt.NDArray[np.uint16]
 
 
 class PackReason(Reason):
@@ -79,7 +76,7 @@ class _Stored:
     data: bytes
     width: int
     height: int
-    source: Probe
+    source: ImageHeader
 
 
 def pack(
@@ -88,34 +85,39 @@ def pack(
     """The shard of `table`, whose row i has the picture `images[i]` and the token ids `tokens[i]`.
 
     The table keeps its rows and order and has the columns of `SIDECAR`, of which width, height and
-    sha256 now tell of the stored picture (source_sha256 has what sha256 was); verdicts are of
-    `PackReason`. Reads uid, caption, url, language and sha256.
+    sha256 now describe the stored picture (source_sha256 has what sha256 was); verdicts are of
+    `PackReason`.
     """
-    # One picture at a time: codecs take one, and it costs a thousand times the loop.
+    # One picture at a time: codecs take one, and decoding it costs a thousand times the loop.
     stored = [_store(data, params) for data in images]
     rows = table.select([column.name for column in NEEDS]).to_pylist()
-    tar, members = TarWriter(), []
+    tar = TarWriter()
+    pairs: list[ArrowRow] = []
     sidecar: list[dict[str, object]] = [{} for _ in rows]
     for at in sorted(range(len(rows)), key=lambda at: rows[at]["uid"]):
         picture = stored[at]
         if isinstance(picture, _Stored):
             sidecar[at] = _write(tar, rows[at], picture, tokens[at])
-            members.append((rows[at], picture, tokens[at]))
+            uid, caption = rows[at]["uid"], rows[at]["caption"]
+            pairs.append(ArrowRow(uid, picture.data, caption, tokens[at]))
     judge = Judge(_with_sidecar(table, sidecar))
-    broken = [picture.why if isinstance(picture, Broken) else None for picture in stored]
-    where = np.array([why is not None for why in broken], bool)
-    judge.drop(where, PackReason.UNDECODABLE, evidence=broken)
-    return Packed(judge.table(), tar.finish(), _arrow(members))
+    faults = [None if isinstance(picture, _Stored) else picture for picture in stored]
+    undecodable = np.array([fault is not None for fault in faults], bool)
+    judge.drop(undecodable, PackReason.UNDECODABLE, evidence=faults)
+    return Packed(judge.table(), tar.finish(), arrow_file(pairs))
 
 
-def _store(data: bytes, params: PackParams) -> _Stored | Broken:
-    header = probe(data)
-    if isinstance(header, Broken):
-        return header
+def _store(data: bytes, params: PackParams) -> _Stored | str:
+    """The picture as it goes into the shard, or why it cannot be decoded.
+
+    Every picture is decoded, also one that is kept as it is: a header says nothing about the damage
+    behind it. What is encoded anew loses whatever the file carried beside the picture.
+    """
     try:
+        header = read_header(data)
         picture = decode_rgb(data, params.max_pixels, params.image_size)
     except UndecodableImage as error:
-        return Broken(str(error)[:200])
+        return str(error)[:200]
     small = min(header.width, header.height) <= params.image_size
     if small and header.format == "jpeg" and jpeg.is_plain(data):
         return _Stored(data, header.width, header.height, header)
@@ -124,7 +126,7 @@ def _store(data: bytes, params: PackParams) -> _Stored | Broken:
     return _Stored(encoded, picture.shape[1], picture.shape[0], header)
 
 
-def _shrink(picture: Picture, header: Probe, image_size: int) -> Picture:
+def _shrink(picture: Picture, header: ImageHeader, image_size: int) -> Picture:
     """The shorter side brought down to `image_size`; the longer one in the source's proportion."""
     height, width = picture.shape[:2]
     short = min(height, width)
@@ -181,19 +183,3 @@ def _with_sidecar(table: pa.Table, sidecar: Sequence[dict[str, object]]) -> pa.T
         for column in SIDECAR
     }
     return put(table, values)
-
-
-def _arrow(rows: Sequence[tuple[dict[str, Any], _Stored, Tokens]]) -> bytes:
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, ARROW) as writer:
-        for start in range(0, len(rows), _BATCH_ROWS):
-            batch = rows[start : start + _BATCH_ROWS]
-            columns = (
-                [row["uid"] for row, _, _ in batch],
-                [stored.data for _, stored, _ in batch],
-                [row["caption"] for row, _, _ in batch],
-                [ids for _, _, ids in batch],
-            )
-            arrays = [pa.array(*pair) for pair in zip(columns, ARROW.types, strict=True)]
-            writer.write_batch(pa.record_batch(arrays, schema=ARROW))
-    return sink.getvalue()

@@ -1,7 +1,7 @@
 """Tar bytes that depend on nothing but the members: no clock, no owner, no order of completion.
 
-The writer tells where each payload lies, so that a table can point into the tar and a reader can
-take one member without walking it. What the members mean is not known here.
+The writer returns where each payload lies, so that a table can point into the tar and a reader can
+take one member without walking it.
 """
 
 import io
@@ -39,10 +39,3 @@ class TarWriter:
         self._buffer.write(bytes(2 * tarfile.BLOCKSIZE))
         self._buffer.write(bytes(-self._buffer.tell() % tarfile.RECORDSIZE))
         return self._buffer.getvalue()
-
-
-def read_member(buffer: bytes | memoryview, offset: int, size: int) -> bytes:
-    """The `size` payload bytes at `offset`; ValueError where they reach outside the buffer."""
-    if offset < 0 or size < 0 or offset + size > len(buffer):
-        raise ValueError(f"bytes {offset} to {offset + size} lie outside a tar of {len(buffer)}")
-    return bytes(memoryview(buffer)[offset : offset + size])

@@ -52,7 +52,7 @@ class BalanceParams(Params):
 
 
 def count(table: pa.Table, num_queries: int) -> pa.Table:
-    """Pairs of every query: query_id uint32, count int64, one row a query in order.
+    """The number of pairs per query: columns `COUNTS`, one row per query, in order.
 
     Raises ValueError if `query_ids` names a query beyond `num_queries`.
     """
@@ -89,7 +89,10 @@ def balance(table: pa.Table, counts: pa.Table, params: BalanceParams) -> pa.Tabl
 
 
 def _csr(table: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """`query_ids` as offsets, shape (rows + 1,), into a flat array of ids; a null list is empty."""
+    """`query_ids` as offsets, shape (rows + 1,), into a flat array of ids, as in a CSR matrix.
+
+    A null list counts as an empty one.
+    """
     lists = table["query_ids"].combine_chunks()
     ids = np.asarray(lists.flatten(), dtype=np.int64)
     lengths = np.asarray(lists.value_lengths().fill_null(0), dtype=np.int64)
@@ -127,11 +130,13 @@ def _most_frequent(
     offsets: npt.NDArray[np.int64],
     ids: npt.NDArray[np.int64],
     per_query: npt.NDArray[np.float64],
-    wanted: npt.NDArray[np.bool_],
+    mask: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.object_]:
-    """Of every wanted row the id of its most frequent query (the least id of several) as text."""
+    """For every row of the mask, the id of its most frequent query (the least of several) as text;
+    None for the others.
+    """
     rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    within = wanted[rows]
+    within = mask[rows]
     rows, ids = rows[within], ids[within]
     order = np.lexsort((ids, -per_query[ids], rows))
     first, at = np.unique(rows[order], return_index=True)

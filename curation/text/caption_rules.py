@@ -1,16 +1,18 @@
 """Rules on the form of a caption: how long, how repetitive, how much of it is letters.
 
-Every rule has its own reason, the value it measured and its bound. Meaning and language are judged
-elsewhere. A bound of the loosest value turns a rule off.
+Every rule has its own reason, the value it measured and its bound; all but the blocklist are one
+entry of a table. A bound of the loosest value turns a rule off.
 """
 
+from functools import cached_property
+
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curation.queries.match import matcher
+from curation.bounds import Bound, Numbers, at_least, at_most
+from curation.queries.automaton import matcher
 from pipeline.dataset.params import Params
 from pipeline.dataset.schema import CAPTION, Column
 from pipeline.dataset.verdict import Judge, Mask, Reason
@@ -18,10 +20,8 @@ from pipeline.dataset.verdict import Judge, Mask, Reason
 NEEDS: tuple[Column, ...] = (CAPTION,)
 ADDS: tuple[Column, ...] = ()
 
-Numbers = npt.NDArray[np.float64]
 
-
-class RuleReason(Reason):
+class CaptionRuleReason(Reason):
     """The rule that a caption fails."""
 
     TOO_FEW_WORDS = "too_few_words", "too few words"
@@ -34,7 +34,7 @@ class RuleReason(Reason):
     BLOCKED_WORD = "blocked_word", "contains a word or phrase of the blocklist"
 
 
-class RuleParams(Params):
+class CaptionRuleParams(Params):
     """The bounds; the defaults let ordinary captions of one word pass."""
 
     min_words: int = Field(1, ge=0)
@@ -57,32 +57,66 @@ class RuleParams(Params):
     """Words and phrases that no caption may contain, without regard to case and marks."""
 
 
-def rules(table: pa.Table, params: RuleParams) -> pa.Table:
+class _Captions:
+    """The quantities that rules bound, one value per caption."""
+
+    def __init__(self, texts: pa.Array, char_ngram: int, judge: Judge) -> None:
+        self._texts, self._char_ngram, self._judge = texts, char_ngram, judge
+
+    def num_words(self) -> Numbers:
+        """Words, split at white space."""
+        return self._words[0]
+
+    def num_chars(self) -> Numbers:
+        """Characters."""
+        return np.asarray(pc.utf8_length(self._texts), float)
+
+    def symbol_share(self) -> Numbers:
+        """The share of characters that are no letter, mark, number or space."""
+        share: Numbers = _num_symbols(self._texts) / np.maximum(self.num_chars(), 1)
+        return share
+
+    def char_repetition(self) -> Numbers:
+        """The share of runs of characters that repeat; 0 for captions that have a reason already.
+
+        Those are spared, because this is done in Python, caption by caption.
+        """
+        return _char_repetition(self._texts, self._char_ngram, self._judge.kept)
+
+    def word_repetition(self) -> Numbers:
+        """The share of words that occurred before in the caption, whatever their case."""
+        return self._words[1]
+
+    @cached_property
+    def _words(self) -> tuple[Numbers, Numbers]:
+        return _words(self._texts)
+
+
+_RULES = (
+    Bound("min_words", at_least, _Captions.num_words, CaptionRuleReason.TOO_FEW_WORDS),
+    Bound("max_words", at_most, _Captions.num_words, CaptionRuleReason.TOO_MANY_WORDS),
+    Bound("min_chars", at_least, _Captions.num_chars, CaptionRuleReason.TOO_FEW_CHARS),
+    Bound("max_chars", at_most, _Captions.num_chars, CaptionRuleReason.TOO_MANY_CHARS),
+    Bound("max_symbol_share", at_most, _Captions.symbol_share, CaptionRuleReason.TOO_MANY_SYMBOLS),
+    Bound(
+        "max_char_repetition", at_most, _Captions.char_repetition, CaptionRuleReason.CHARS_REPEAT
+    ),
+    Bound(
+        "max_word_repetition", at_most, _Captions.word_repetition, CaptionRuleReason.WORDS_REPEAT
+    ),
+)
+
+
+def caption_rules(table: pa.Table, params: CaptionRuleParams) -> pa.Table:
     """The table with its `verdict`: the first rule of the list that a caption fails."""
     texts = table["caption"].combine_chunks().cast(pa.string()).fill_null("")
-    chars = np.asarray(pc.utf8_length(texts), float)
-    words, repeated_words = _words(texts)
     judge = Judge(table)
-    _at_least(judge, words, params.min_words, RuleReason.TOO_FEW_WORDS)
-    _at_most(judge, words, params.max_words, RuleReason.TOO_MANY_WORDS)
-    _at_least(judge, chars, params.min_chars, RuleReason.TOO_FEW_CHARS)
-    _at_most(judge, chars, params.max_chars, RuleReason.TOO_MANY_CHARS)
-    symbols = _num_symbols(texts) / np.maximum(chars, 1)
-    _at_most(judge, symbols, params.max_symbol_share, RuleReason.TOO_MANY_SYMBOLS)
-    repeated = _char_repetition(texts, params.char_ngram, judge.kept)
-    _at_most(judge, repeated, params.max_char_repetition, RuleReason.CHARS_REPEAT)
-    _at_most(judge, repeated_words, params.max_word_repetition, RuleReason.WORDS_REPEAT)
+    captions = _Captions(texts, params.char_ngram, judge)
+    for rule in _RULES:
+        rule.apply(judge, captions, params)
     if params.blocklist:
         _block(judge, texts, params.blocklist)
     return judge.table()
-
-
-def _at_least(judge: Judge, values: Numbers, bound: float, reason: RuleReason) -> None:
-    judge.drop(values < bound, reason, values, bound)
-
-
-def _at_most(judge: Judge, values: Numbers, bound: float, reason: RuleReason) -> None:
-    judge.drop(values > bound, reason, values, bound)
 
 
 def _words(texts: pa.Array) -> tuple[Numbers, Numbers]:
@@ -105,7 +139,7 @@ def _num_symbols(texts: pa.Array) -> Numbers:
 
 
 def _char_repetition(texts: pa.Array, length: int, among: Mask) -> Numbers:
-    """The share of runs of `length` characters that occurred before in the text, of the asked."""
+    """The share of runs of `length` characters that occurred before in the text, where `among`."""
     share = np.zeros(len(texts))
     long_enough = np.asarray(pc.utf8_length(texts)) > length
     # Runs of one text are few and those of a table many: a set per row beats a sort of them all.
@@ -117,10 +151,11 @@ def _char_repetition(texts: pa.Array, length: int, among: Mask) -> Numbers:
 
 
 def _block(judge: Judge, texts: pa.Array, blocklist: tuple[str, ...]) -> None:
-    found = matcher(blocklist, "normalized").match(texts.to_pylist())
-    hits = np.diff(np.asarray(found.offsets))
-    values, starts = np.asarray(found.values), np.asarray(found.offsets)[:-1]
+    """Drop captions that contain a phrase; evidence is the first of the list that they contain."""
+    matches = matcher(blocklist, "normalized").match(texts.to_pylist())
+    phrases, offsets = np.asarray(matches.values), np.asarray(matches.offsets)
+    num_matches = np.diff(offsets)
+    blocked = num_matches > 0
     evidence = np.full(len(texts), None, dtype=object)
-    blocked = hits > 0
-    evidence[blocked] = [blocklist[i][:200] for i in values[starts[blocked]]]
-    judge.drop(blocked, RuleReason.BLOCKED_WORD, hits, 0.0, evidence)
+    evidence[blocked] = [blocklist[i][:200] for i in phrases[offsets[:-1][blocked]]]
+    judge.drop(blocked, CaptionRuleReason.BLOCKED_WORD, num_matches, 0.0, evidence)

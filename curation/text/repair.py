@@ -1,7 +1,7 @@
 """Captions made readable, and those that say nothing turned away.
 
 Repair undoes what transport did to a text (mojibake, escapes, control characters) and never what
-its author did. Whether a caption is in the right language or describes its picture is not asked.
+its author did.
 """
 
 import html
@@ -77,25 +77,25 @@ class CaptionReason(Reason):
 
 
 class CaptionParams(Params):
-    """When a caption counts as an address."""
+    """When a caption counts as a web or mail address."""
 
     max_link_share: float = Field(0.5, ge=0, le=1)
     """Largest share of a caption's characters that web and mail addresses may take."""
 
 
 def captions(table: pa.Table, params: CaptionParams) -> pa.Table:
-    """Repaired `caption`, the text as first seen in `raw_caption` (null if equal), and `verdict`.
+    """Repaired `caption`, the text before it in `raw_caption` (null if equal), and `verdict`.
 
-    In a table that was repaired before, a `raw_caption` that is not null stands: it is what the page
-    gave, and the caption of such a row no longer is.
+    In a table that was repaired before, a `raw_caption` that is not null stands: it is what the
+    page gave, and the caption of such a row no longer is.
     """
     caption = table["caption"].combine_chunks().cast(pa.string()).fill_null("")
     # Repair is a chain of string functions of Python, so it goes row by row.
     repaired = pa.array([repair(text) for text in caption.to_pylist()], CAPTION.type)
-    seen = caption
+    original = caption
     if RAW_CAPTION.name in table.column_names:
-        seen = pc.coalesce(table[RAW_CAPTION.name].combine_chunks(), caption)
-    raw = pc.if_else(pc.equal(seen, repaired), pa.scalar(None, RAW_CAPTION.type), seen)
+        original = pc.coalesce(table[RAW_CAPTION.name].combine_chunks(), caption)
+    raw = pc.if_else(pc.equal(original, repaired), pa.scalar(None, RAW_CAPTION.type), original)
     judge = Judge(put(table, {CAPTION: repaired, RAW_CAPTION: raw}))
     judge.drop(_mask(pc.equal(repaired, "")), CaptionReason.EMPTY)
     share = _link_share(repaired)

@@ -1,7 +1,7 @@
-"""Image-caption pairs from one WARC file: a row for every <img> of every HTML response in it.
+"""Image-caption pairs from one WARC file: one row per <img> of every HTML response in it.
 
 Rows that cannot be used are rows too, with a verdict; what the archive lost (a page that cannot be
-read, a file cut short) leaves one row that says where. Nothing here opens a path or a connection.
+read, a file cut short) leaves one row that says where.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from curation.web import html, warc
+from curation.web import warc
+from curation.web.codings import UnreadableBody
+from curation.web.images import images
 from curation.web.warc import NotAWarc
 from pipeline.dataset.params import Params
 from pipeline.dataset.schema import PAIR, Column, schema_of
@@ -62,8 +64,8 @@ class ExtractParams(Params):
     """Largest page, before and after decompression, in bytes; a larger one is not read."""
 
 
-class _Finding(NamedTuple):
-    """What speaks against a row: its reason, the value that decided and a word of evidence."""
+class _Objection(NamedTuple):
+    """What speaks against a row, if anything: reason, the value that decided, evidence."""
 
     reason: ExtractReason | None = None
     value: float | None = None
@@ -76,7 +78,7 @@ class _Row(NamedTuple):
     page_url: str
     position: int
     caption_source: str
-    finding: _Finding
+    objection: _Objection
 
 
 def extract(source: BinaryIO | bytes, name: str, params: ExtractParams) -> pa.Table:
@@ -99,61 +101,61 @@ def extract(source: BinaryIO | bytes, name: str, params: ExtractParams) -> pa.Ta
         PAIR_SCHEMA,
     )
     order = pc.sort_indices(table, [("uid", "ascending")])
-    findings = [rows[i].finding for i in order.to_pylist()]
-    return _judged(table.take(order), findings, limit)
+    objections = [rows[i].objection for i in order.to_pylist()]
+    return _judged(table.take(order), objections, limit)
 
 
-def _judged(table: pa.Table, findings: list[_Finding], max_url_chars: int) -> pa.Table:
+def _judged(table: pa.Table, objections: list[_Objection], max_url_chars: int) -> pa.Table:
     judge = Judge(table)
-    values = np.array([np.nan if f.value is None else f.value for f in findings], float)
-    evidence = [finding.evidence for finding in findings]
+    values = np.array([np.nan if o.value is None else o.value for o in objections], float)
+    evidence = [objection.evidence for objection in objections]
     for reason in ExtractReason:
-        where = np.array([finding.reason is reason for finding in findings], bool)
+        where = np.array([objection.reason is reason for objection in objections], bool)
         bound = max_url_chars if reason is ExtractReason.URL_TOO_LONG else None
         judge.drop(where, reason, values, bound, evidence)
     return judge.table()
 
 
 def _rows(source: BinaryIO | bytes, name: str, params: ExtractParams) -> Iterator[_Row]:
-    for item in warc.pages(source, name, params.max_page_bytes):
-        if isinstance(item, warc.Damage):
+    for item in warc.html_responses(source, name, params.max_page_bytes):
+        if isinstance(item, warc.WarcDamage):
             where = f"byte {item.offset}: {item.why}"[:200]
-            finding = _Finding(ExtractReason.WARC_TRUNCATED, float(item.offset), where)
-            yield _Row(name, "", name, -1, "", finding)
+            objection = _Objection(ExtractReason.WARC_TRUNCATED, float(item.offset), where)
+            yield _Row(name, "", name, -1, "", objection)
         else:
             yield from _page_rows(item, params)
 
 
-def _page_rows(page: warc.Page, params: ExtractParams) -> Iterator[_Row]:
+def _page_rows(page: warc.HtmlResponse, params: ExtractParams) -> Iterator[_Row]:
     try:
         text = page.html(params.max_page_bytes)
-    except warc.Unreadable as error:
-        finding = _Finding(ExtractReason.PAGE_UNREADABLE, evidence=str(error)[:200])
-        yield _Row(page.url, "", page.url, -1, "", finding)
+    except UnreadableBody as error:
+        objection = _Objection(ExtractReason.PAGE_UNREADABLE, evidence=str(error)[:200])
+        yield _Row(page.url, "", page.url, -1, "", objection)
         return
-    for image in html.images(text, page.url, page.charset):
-        finding = _finding(image.url, params.max_url_chars)
+    for image in images(text, page.url, page.charset):
+        objection = _objection(image.url, params.max_url_chars)
         source = image.caption_source
-        yield _Row(image.url, image.caption, page.url, image.position, source, finding)
+        yield _Row(image.url, image.caption, page.url, image.position, source, objection)
 
 
-def _finding(url: str, max_chars: int) -> _Finding:
-    """What speaks against the absolute URL of an image."""
+def _objection(url: str, max_chars: int) -> _Objection:
+    """What speaks against fetching an image from this URL, which is absolute if it can be."""
     if not url:
-        return _Finding(ExtractReason.NO_URL)
+        return _Objection(ExtractReason.NO_URL)
     scheme, colon, _ = url[:64].partition(":")
     if scheme.lower() not in ("http", "https"):
-        return _Finding(ExtractReason.BAD_SCHEME, evidence=scheme.lower() if colon else "none")
+        return _Objection(ExtractReason.BAD_SCHEME, evidence=scheme.lower() if colon else "none")
     if len(url) > max_chars:
-        return _Finding(ExtractReason.URL_TOO_LONG, float(len(url)))
+        return _Objection(ExtractReason.URL_TOO_LONG, float(len(url)))
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        return _Finding(ExtractReason.BAD_URL, evidence=str(error)[:200])
+        return _Objection(ExtractReason.BAD_URL, evidence=str(error)[:200])
     if not host or not host.strip(".") or set(host) & _NOT_IN_A_HOST:
-        return _Finding(ExtractReason.BAD_URL, evidence="no usable host")
-    return _Finding()
+        return _Objection(ExtractReason.BAD_URL, evidence="no usable host")
+    return _Objection()
 
 
 # https://url.spec.whatwg.org/#forbidden-host-code-points, less the brackets and colons of IPv6.

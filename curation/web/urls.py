@@ -1,7 +1,8 @@
-"""One spelling for the many of an image's address, so that equal images meet under one key.
+"""One spelling for the many that an image's address has, so that equal images meet under one key.
 
-The key is for comparing, not for fetching: http and https, a leading `www.` and tracking parameters
-are taken for the same, which is true of nearly all hosts and of no standard. Rest: RFC 3986 6.2.2.
+The key is for comparing, not for fetching: it ignores the difference between http and https, a
+leading `www.` and tracking parameters, which is right for nearly all hosts and by no standard. The
+rest is the normalization of RFC 3986, 6.2.2.
 """
 
 import re
@@ -9,6 +10,9 @@ from urllib.parse import unquote_to_bytes
 
 import idna
 import pyarrow as pa
+
+CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
+"""What the URL standard strips from both ends of an address."""
 
 _SPLIT = re.compile(r"(?i)^(https?):[/\\]{2,}([^/\\?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?$", re.DOTALL)
 _TRACKING = re.compile(
@@ -20,16 +24,15 @@ _ESCAPE_OR_OTHER = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9\-._~!$&'()*+,;=:@/?]
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DROPPED_SPACE = re.compile(r"[\t\r\n]")
 _NOT_IN_A_HOST = re.compile(r"[\x00-\x20/\\?#@\[\]%:]")
-_CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^:\[\]]*)(?::([0-9]*))?$")
 
 
 def canonical_url(url: str) -> str:
     """The comparison key of an address; one without http(s) or a host is only stripped of blanks.
 
-    Never raises, and gives its own results back unchanged.
+    Never raises; the key of a key is the key itself.
     """
-    url = _DROPPED_SPACE.sub("", url.strip(_CONTROL_OR_SPACE))
+    url = _DROPPED_SPACE.sub("", url.strip(CONTROL_OR_SPACE))
     parts = _SPLIT.match(url)
     if parts is None:
         return url
@@ -55,7 +58,7 @@ def canonical_urls(urls: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _host(host: str) -> str:
-    """The host and what is not a default port; empty if there is no telling."""
+    """The host, and its port unless that is a default one; empty for what is no host and port."""
     parts = _HOST.match(host)
     if parts is None:
         return ""
@@ -111,8 +114,8 @@ def _escaped(text: str) -> str:
 
 
 def _escape(match: re.Match[str]) -> str:
-    found = match[0]
-    if len(found) == 3:
-        byte = int(found[1:], 16)
-        return chr(byte) if byte in _UNRESERVED else found.upper()
-    return "".join(f"%{byte:02X}" for byte in found.encode("utf-8", "surrogatepass"))
+    text = match[0]
+    if len(text) == 3:
+        byte = int(text[1:], 16)
+        return chr(byte) if byte in _UNRESERVED else text.upper()
+    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))

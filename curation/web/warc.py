@@ -1,8 +1,8 @@
 """The HTML responses of one WARC file, plain or gzip, and word of where the file is damaged.
 
 A reader that ends quietly where a file is cut short loses pairs without a trace, so every record's
-length is checked here and every loss is reported as `Damage`. What a page means is not known here.
-Formats: ISO 28500 (WARC/1.x), RFC 1952 (gzip), RFC 9112 (chunked).
+length is checked here and every loss is reported as `WarcDamage`. Formats: ISO 28500 (WARC/1.x),
+RFC 1952 (gzip).
 """
 
 import io
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-import brotli
+from curation.web.codings import UnreadableBody, decoded_body
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
@@ -22,7 +22,6 @@ _CHUNK_BYTES = 1 << 16
 _MAX_HEADER_BYTES = 1 << 18
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _FOLDED_LINE = re.compile(rb"\r?\n[ \t]+")
-_CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([\w:.-]+)", re.IGNORECASE)
 
 
@@ -33,12 +32,8 @@ class NotAWarc(ValueError):
         super().__init__(f"{name} is not a WARC file: {why}")
 
 
-class Unreadable(Exception):
-    """A page whose record cannot be turned into HTML; the message says why."""
-
-
 @dataclass(frozen=True, slots=True)
-class Damage:
+class WarcDamage:
     """Where the file stops making sense: nothing after `offset` (bytes into the file) was read.
 
     In a gzip file whose members are whole, the offset counts inflated bytes.
@@ -49,7 +44,7 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class HtmlResponse:
     """One HTML response: its address, its HTTP header (lower-case names) and its body as stored."""
 
     url: str
@@ -64,21 +59,16 @@ class Page:
         return match[1] if match else None
 
     def html(self, max_bytes: int) -> bytes:
-        """The body with its transfer and content codings undone; raises Unreadable."""
+        """The body with its transfer and content codings undone; raises UnreadableBody."""
         if self.problem:
-            raise Unreadable(self.problem)
-        body = self.body
-        if "chunked" in self.headers.get("transfer-encoding", "").lower():
-            body = _dechunked(body)
-        for coding in reversed(self.headers.get("content-encoding", "").lower().split(",")):
-            body = _decoded(body, coding.strip(), max_bytes)
-        if len(body) > max_bytes:
-            raise Unreadable(f"larger than {max_bytes} bytes")
-        return body
+            raise UnreadableBody(self.problem)
+        return decoded_body(self.body, self.headers, max_bytes)
 
 
-def pages(source: BinaryIO | bytes, name: str, max_bytes: int) -> Iterator[Page | Damage]:
-    """The HTML responses of a WARC in order; if it is damaged, a Damage comes last.
+def html_responses(
+    source: BinaryIO | bytes, name: str, max_bytes: int
+) -> Iterator[HtmlResponse | WarcDamage]:
+    """The HTML responses of a WARC in order; if it is damaged, a WarcDamage comes last.
 
     Raises NotAWarc, with `name` in its message, for a source that does not begin as a WARC file.
     A body is read up to `max_bytes` and one byte more.
@@ -91,19 +81,23 @@ def pages(source: BinaryIO | bytes, name: str, max_bytes: int) -> Iterator[Page 
     if start != b"WARC/":
         raise NotAWarc(name, _why_not(start, gunzip.damage if gunzip else None))
     for item in _records(records, max_bytes):
-        if isinstance(item, Page) or gunzip is None or gunzip.damage is None:
+        # A damaged gzip member also cuts a record short; one damage is reported, where it began.
+        if isinstance(item, HtmlResponse) or gunzip is None or gunzip.damage is None:
             yield item
     if gunzip and gunzip.damage:
         yield gunzip.damage
 
 
-def _why_not(start: bytes, damage: Damage | None) -> str:
+def _why_not(start: bytes, damage: WarcDamage | None) -> str:
     if damage:
         return damage.why
     return f"it begins with {start!r} instead of b'WARC/'" if start else "it is empty"
 
 
-def _records(file: io.BufferedReader, max_bytes: int) -> Iterator[Page | Damage]:
+def _records(file: io.BufferedReader, max_bytes: int) -> Iterator[HtmlResponse | WarcDamage]:
+    # A record is a header that ends with an empty line, Content-Length bytes, and two line ends
+    # (ISO 28500, 4). The lengths are the only framing: where one is wrong, what follows cannot be
+    # told from content, so reading ends there and says so.
     offset = 0
     while line := file.readline(_MAX_HEADER_BYTES):
         if not line.strip(b"\r\n"):
@@ -113,15 +107,16 @@ def _records(file: io.BufferedReader, max_bytes: int) -> Iterator[Page | Damage]
         fields = _fields(head)
         length = fields.get("content-length", "")
         if not line.startswith(b"WARC/") or not _HEADER_END.search(head[-4:]):
-            yield Damage(offset, "no record header here")
+            yield WarcDamage(offset, "no record header here")
             return
         if not re.fullmatch(r"[0-9]{1,18}", length):
-            yield Damage(offset, "record without a length")
+            yield WarcDamage(offset, "record without a length")
             return
         block = _Block(file, int(length))
         page = _page(fields, block, max_bytes)
+        # Only a block that is there in full counts; a page that lacks its end may lack pairs.
         if not block.skip():
-            yield Damage(offset, "record cut short")
+            yield WarcDamage(offset, "record cut short")
             return
         if page is not None:
             yield page
@@ -149,7 +144,7 @@ def _fields(head: bytes) -> dict[str, str]:
     return fields
 
 
-def _page(fields: dict[str, str], block: "_Block", max_bytes: int) -> Page | None:
+def _page(fields: dict[str, str], block: "_Block", max_bytes: int) -> HtmlResponse | None:
     """The page in a record's block; None if the record is no HTTP response or not of HTML."""
     kind = fields.get("content-type", "").lower().replace(" ", "")
     if fields.get("warc-type") != "response" or not kind.startswith("application/http"):
@@ -157,12 +152,12 @@ def _page(fields: dict[str, str], block: "_Block", max_bytes: int) -> Page | Non
     url = fields.get("warc-target-uri", "").strip("<> ")
     head, body = _http_head(block)
     if not head.startswith(b"HTTP/"):
-        return Page(url, {}, b"", "no HTTP header")
+        return HtmlResponse(url, {}, b"", "no HTTP header")
     headers = _fields(head)
     media = headers.get("content-type") or fields.get("warc-identified-payload-type", "")
     if re.split(r"[;,\s]", media.lower(), maxsplit=1)[0] not in _HTML_TYPES:
         return None
-    return Page(url, headers, body + block.read(max_bytes + 1 - len(body)))
+    return HtmlResponse(url, headers, body + block.read(max_bytes + 1 - len(body)))
 
 
 def _http_head(block: "_Block") -> tuple[bytes, bytes]:
@@ -175,62 +170,11 @@ def _http_head(block: "_Block") -> tuple[bytes, bytes]:
     return data, b""
 
 
-def _dechunked(body: bytes) -> bytes:
-    position = 0
-    chunks: list[bytes] = []
-    if not _CHUNK_HEAD.match(body):
-        return body  # Many crawlers store the body dechunked under its old header.
-    while head := _CHUNK_HEAD.match(body, position):
-        size = int(head[1], 16)
-        if size == 0:
-            return b"".join(chunks)
-        chunks.append(body[head.end() : head.end() + size])
-        position = head.end() + size
-        position += 2 if body[position : position + 2] == b"\r\n" else 1
-    raise Unreadable("chunked body cut short")
-
-
-def _decoded(body: bytes, coding: str, max_bytes: int) -> bytes:
-    if coding in ("", "identity", "none"):
-        return body
-    if coding in ("gzip", "x-gzip"):
-        # As with chunks: a body that is no gzip was inflated by the crawler.
-        return _inflated(body, 31, max_bytes) if body[:2] == b"\x1f\x8b" else body
-    if coding == "deflate":
-        zlib_header = len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0
-        return _inflated(body, 15 if zlib_header else -15, max_bytes)
-    if coding == "br":
-        return _unbrotlied(body, max_bytes)
-    raise Unreadable(f"content coding {coding[:40]} is not known")
-
-
-def _inflated(body: bytes, window: int, max_bytes: int) -> bytes:
-    inflate = zlib.decompressobj(window)
-    try:
-        data = inflate.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise Unreadable(f"damaged body ({error})") from error
-    if not inflate.eof and len(data) <= max_bytes:
-        raise Unreadable("compressed body cut short")
-    return data
-
-
-def _unbrotlied(body: bytes, max_bytes: int) -> bytes:
-    decoder = brotli.Decompressor()
-    try:
-        data: bytes = decoder.process(body, output_buffer_limit=max_bytes + 1)
-        while not decoder.is_finished() and len(data) <= max_bytes:
-            more = decoder.process(b"", output_buffer_limit=max_bytes + 1)
-            if not more:
-                raise Unreadable("compressed body cut short")
-            data += more
-    except brotli.error as error:
-        raise Unreadable(f"damaged body ({error})") from error
-    return data
-
-
 def _salvaged(inflate: "zlib._Decompress", waiting: bytes, size: int) -> bytes:
-    """What comes out before the error, which a single call would have swallowed."""
+    """What comes out before the error, byte by byte: a single call raises and returns nothing.
+
+    Deflate's output is good up to the byte that breaks it, and so are the pages in it.
+    """
     data = b""
     try:
         for byte in waiting:
@@ -278,10 +222,14 @@ class _Raw(io.RawIOBase):
 
 
 class _Gunzip(io.RawIOBase):
-    """The inflated bytes of gzip members; where they are damaged it ends, and says so."""
+    """The inflated bytes of gzip members, one after another; ends, with `damage`, where one is bad.
+
+    Members are inflated here because `gzip` raises at the damage and forgets where the member
+    began, which is where a person would cut the file.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.damage: Damage | None = None
+        self.damage: WarcDamage | None = None
         self._file = file
         self._waiting = b""
         self._member_start = 0
@@ -296,12 +244,12 @@ class _Gunzip(io.RawIOBase):
         while self.damage is None and self._fill():
             if self._inflate is None:
                 self._inflate, self._member_start = zlib.decompressobj(31), self._offset
-            before = self._inflate.copy()
+            before = self._inflate.copy()  # to go back to, as an error spoils the decompressor
             try:
                 data = self._inflate.decompress(self._waiting, len(view))
                 self._advance(self._inflate)
             except zlib.error as error:
-                self.damage = Damage(self._member_start, f"damaged gzip member ({error})")
+                self.damage = WarcDamage(self._member_start, f"damaged gzip member ({error})")
                 data = _salvaged(before, self._waiting, len(view))
             if data:
                 view[: len(data)] = data
@@ -312,7 +260,7 @@ class _Gunzip(io.RawIOBase):
         if not self._waiting:
             self._waiting = self._file.read(_CHUNK_BYTES)
             if not self._waiting and self._inflate is not None:
-                self.damage = Damage(self._member_start, "gzip member cut short")
+                self.damage = WarcDamage(self._member_start, "gzip member cut short")
         return bool(self._waiting)
 
     def _advance(self, inflate: "zlib._Decompress") -> None:

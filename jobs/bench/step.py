@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from curation.text.caption_rules import RuleParams, rules
+from curation.text.caption_rules import CaptionRuleParams, caption_rules
 from curation.text.language import LanguageParams, language
 from curation.text.repair import CaptionParams, captions
 from curation.web.extract import ExtractParams, extract
@@ -59,7 +59,9 @@ def caption_tokens(count: int) -> Tensor:
     table = _kept(extract(PAGES.read_bytes(), PAGES.name, ExtractParams()))
     table = _kept(captions(table, CaptionParams()))
     table = _kept(language(table, LanguageParams(keep=("en",))))
-    ids = encode_batch(_kept(rules(table, RuleParams()))["caption"].to_pylist(), CONTEXT)
+    ids = encode_batch(
+        _kept(caption_rules(table, CaptionRuleParams()))["caption"].to_pylist(), CONTEXT
+    )
     batches = [ids[at : at + count] for at in range(0, len(ids) - count + 1, count)]
     batches.sort(key=lambda batch: max(map(len, batch)))
     tokens_BL = torch.from_numpy(pad(batches[len(batches) // 2], TOKEN_MULTIPLE))

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from curation.images.decode import UndecodableImage, decode_rgb
+from curation.images.decode import decode_rgb
+from curation.images.errors import UndecodableImage
 from jobs.report.rows import Drawn, Row
 from pipeline.store.result import Result
 

@@ -59,8 +59,8 @@ def put(table: pa.Table, values: Mapping[Column, pa.Array | pa.ChunkedArray]) ->
     return table
 
 
-# The pair, as a page tells it.
-UID = Column("uid", UID_TYPE, "Who the pair is: BLAKE2b-128 of url, NUL and caption as first seen.")
+# The pair, as a page gives it.
+UID = Column("uid", UID_TYPE, "Identity: BLAKE2b-128 of url, NUL and caption as first seen.")
 URL = Column("url", pa.string(), "Address of the picture, absolute.")
 CAPTION = Column("caption", pa.string(), "The words that stand beside the picture.")
 PAGE_URL = Column("page_url", pa.string(), "Address of the page that shows the picture.")
@@ -98,8 +98,8 @@ HEIGHT = Column("height", pa.int32(), "Height of the upright picture.", "pixels"
 FORMAT = Column("format", pa.string(), "Format by its first bytes: jpeg, png, webp or gif.")
 PHASH = Column("phash", pa.uint64(), "DCT perceptual hash; null if nothing was decoded.")
 COLOURS = Column("colours", pa.binary(48), "Mean RGB colours of a 4 x 4 grid.")
-IMAGE_COPIES = Column("image_copies", pa.int32(), "Rows with the same bytes.", "rows")
-NEAR_COPIES = Column("near_copies", pa.int32(), "Pictures in its group of near copies.", "rows")
+IMAGE_COPIES = Column("image_copies", pa.int32(), "Rows of these bytes, on the one kept.", "rows")
+NEAR_COPIES = Column("near_copies", pa.int32(), "Size of its group, on the one kept.", "rows")
 
 # Two pictures that are nearly the same.
 UID_A = Column("uid_a", UID_TYPE, "The smaller uid of the two.")
@@ -117,7 +117,7 @@ TEXT_OFFSET = Column("text_offset", pa.int64(), "Where the caption begins in the
 TEXT_SIZE = Column("text_size", pa.int32(), "How long the caption is.", "bytes")
 JSON_OFFSET = Column("json_offset", pa.int64(), "Where the facts begin in the tar.", "bytes")
 JSON_SIZE = Column("json_size", pa.int32(), "How long the facts are.", "bytes")
-SOURCE_SHA256 = Column("source_sha256", pa.binary(32), "SHA-256 of the bytes as the network sent.")
+SOURCE_SHA256 = Column("source_sha256", pa.binary(32), "SHA-256 of the bytes as sent.")
 TOKENS = Column("tokens", pa.list_(pa.uint16()), "CLIP's ids of the caption, markers included.")
 IMAGE_PLACE = (IMAGE_OFFSET, IMAGE_SIZE)
 SIDECAR = (

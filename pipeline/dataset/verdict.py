@@ -1,8 +1,8 @@
 """Verdicts: what a rule says of each row, kept or dropped for a reason.
 
-A rule never filters and never raises on bad data. It returns the rows it was given with one more
-column, `verdict`, which is null where the row is kept and otherwise holds the reason, the value
-that decided, the bound it met, and a word of evidence. Who splits the rows is not known here.
+A rule never filters and never raises on bad data. It returns its rows with one more column,
+`verdict`, which is null where the row is kept and otherwise holds the reason, the value that
+decided, the bound that it was held against, and a word of evidence.
 """
 
 from collections.abc import Sequence
@@ -33,10 +33,10 @@ Texts = Sequence[str | None] | npt.NDArray[np.object_] | str | None
 
 
 class Reason(StrEnum):
-    """A closed list of reasons, one subclass a stage: `NAME = value, label, hint, damage`.
+    """A closed list of reasons, one subclass per stage: `NAME = value, label, hint, damage`.
 
-    `label` is what a report prints, `hint` what a person could do about it, and `damage` tells a
-    row lost through a fault (undecodable, timed out) from one turned away by choice.
+    `label` is what a report prints, `hint` what a person could do about it, and `damage` is true
+    where a row is lost through a fault (undecodable, timed out) and not turned away by choice.
     """
 
     label: str
@@ -52,7 +52,7 @@ class Reason(StrEnum):
 
 
 class Judge:
-    """Collects the verdicts of one table; the first reason a row is given stands."""
+    """Collects the verdicts of one table; the first reason that a row gets stands."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
@@ -78,8 +78,8 @@ class Judge:
     ) -> None:
         """Give `reason` to the rows of the mask that have none yet.
 
-        `value`, `threshold` and `evidence` are scalars or have one entry for every row of the
-        table.
+        The mask has one entry per row of the table; `value`, `threshold` and `evidence` are scalars
+        or have as many.
         """
         rows = np.flatnonzero(np.asarray(where, dtype=bool) & self._kept)
         self._kept[rows] = False

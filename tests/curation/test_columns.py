@@ -5,10 +5,8 @@ a recipe does that names a stage twice.
 """
 
 import io
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +25,7 @@ from curation.web import extract
 from pipeline.dataset import schema
 from pipeline.dataset.schema import SIDECAR, Column, schema_of
 from pipeline.dataset.verdict import VERDICT
+from tests.support.misbehaving import serving
 from tests.support.pictures import encode, photo
 
 Rows = list[dict[str, object]]
@@ -93,7 +92,9 @@ CASES = {
     "rules": Case(
         caption_rules.NEEDS,
         caption_rules.ADDS,
-        lambda t: caption_rules.rules(t, caption_rules.RuleParams(blocklist=("pear",))),
+        lambda t: caption_rules.caption_rules(
+            t, caption_rules.CaptionRuleParams(blocklist=("pear",))
+        ),
     ),
     "url-dedup": Case(
         url_dedup.NEEDS,
@@ -195,41 +196,17 @@ def test_extraction_needs_nothing_and_gives_pairs() -> None:
     assert kept(judged).schema == schema_of(extract.ADDS)
 
 
-class PictureHandler(BaseHTTPRequestHandler):
-    """One picture for whatever is asked."""
-
-    def log_message(self, *args: object) -> None:
-        """Nothing is printed."""
-
-    def do_GET(self) -> None:
-        """Answer with the picture."""
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(PICTURES[0])))
-        self.end_headers()
-        self.wfile.write(PICTURES[0])
-
-
-@pytest.fixture
-def network() -> Iterator[pool.Network]:
-    """A network on which every host is a server of one picture."""
-    server = HTTPServer(("127.0.0.1", 0), PictureHandler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield pool.Network(connect_to=f"127.0.0.1:{server.server_address[1]}")
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_fetching_adds_what_it_declares_and_may_run_again(network: pool.Network) -> None:
-    urls = ["http://a.example/1", "http://b.example/2", "ftp://c.example/3"]
+def test_fetching_adds_what_it_declares_and_may_run_again() -> None:
+    urls = ["http://a.example/ok", "http://b.example/ok", "ftp://c.example/ok"]
     rows = [{"uid": bytes([n]) * 16, "url": url} for n, url in enumerate(urls)]
     table = pa.Table.from_pylist(rows, schema=schema_of(pool.NEEDS))
     params = pool.FetchParams()
-    case = Case(pool.NEEDS, pool.ADDS, lambda t: pool.fetch(t, params, network, 3).table)
-    first = kept(check(table, case))
-    assert first.num_rows == 2
-    assert check(first, case).column_names == [*first.column_names, "verdict"]
+    with serving() as server:
+        network = pool.Network(connect_to=f"127.0.0.1:{server.server_port}")
+        case = Case(pool.NEEDS, pool.ADDS, lambda t: pool.fetch(t, params, network, 3).table)
+        first = kept(check(table, case))
+        assert first.num_rows == 2
+        assert check(first, case).column_names == [*first.column_names, "verdict"]
 
 
 def test_repair_that_runs_again_keeps_the_caption_before_its_first_change() -> None:

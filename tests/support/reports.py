@@ -311,7 +311,7 @@ STAGES: tuple[AnyStage, ...] = (
         params=image_rules.ImageRuleParams,
         shape=Map(rules),
         adds=image_rules.ADDS,
-        reasons=image_rules.ImageReason,
+        reasons=image_rules.ImageRuleReason,
         sides={"pool": POOL},
     ),
     Stage(

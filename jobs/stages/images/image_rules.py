@@ -19,6 +19,6 @@ STAGE = Stage(
     shape=Map(_image_rules),
     needs=(*image_rules.NEEDS, *schema.POOL),
     adds=image_rules.ADDS,
-    reasons=image_rules.ImageReason,
+    reasons=image_rules.ImageRuleReason,
     sides={"pool": POOL},
 )

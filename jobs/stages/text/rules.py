@@ -7,9 +7,9 @@ STAGE = Stage(
     name="rules",
     version=1,
     summary="Length, repetition, symbol and block-list rules on captions",
-    params=caption_rules.RuleParams,
-    shape=Map.over(caption_rules.rules),
+    params=caption_rules.CaptionRuleParams,
+    shape=Map.over(caption_rules.caption_rules),
     needs=caption_rules.NEEDS,
     adds=caption_rules.ADDS,
-    reasons=caption_rules.RuleReason,
+    reasons=caption_rules.CaptionRuleReason,
 )

@@ -1,6 +1,8 @@
 """Near duplicates: every close pair is found once, and each group keeps its largest picture."""
 
 import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,18 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.dedup.near_dedup import NearDedupParams, near_dedup
-from curation.dedup.neighbours import EDGES, NeighbourParams, by_chunk, neighbours
+from curation.dedup.neighbours import EDGE_SCHEMA, NeighbourParams, by_chunk, neighbours
 from pipeline.dataset.schema import COLOURS
 from pipeline.dataset.uid import UID_TYPE
+from tests.support.verdicts import uid
 
 BASE = 0x0F1E_2D3C_4B5A_6978
 
 
-def uid(number):
-    return number.to_bytes(16, "big")
-
-
-def rows(hashes, shades=None, sizes=None, uids=None):
+def rows(
+    hashes: Sequence[int | None],
+    shades: Sequence[int] | None = None,
+    sizes: Sequence[tuple[int, int]] | None = None,
+    uids: Iterable[int] | None = None,
+) -> pa.Table:
     count = len(hashes)
     shades = shades or [0] * count
     sizes = sizes or [(10, 10)] * count
@@ -35,26 +39,26 @@ def rows(hashes, shades=None, sizes=None, uids=None):
     )
 
 
-def bucketed(table, buckets=5):
+def bucketed(table: pa.Table, buckets: int = 5) -> list[pa.Table]:
     """What an exchange does: rows of one chunk value come to one bucket."""
     tall = by_chunk(table)
     home = tall["chunk_value"].to_numpy() % buckets
     return [tall.filter(pa.array(home == n)) for n in range(buckets)]
 
 
-def edges_of(table, params=None):
+def edges_of(table: pa.Table, params: NeighbourParams | None = None) -> pa.Table:
     found = [neighbours(bucket, params or NeighbourParams()) for bucket in bucketed(table)]
     return pa.concat_tables(found)
 
 
-def pairs(edges):
+def pairs(edges: pa.Table) -> list[tuple[int, int, int]]:
     return [
         (int.from_bytes(e["uid_a"], "big"), int.from_bytes(e["uid_b"], "big"), e["distance"])
         for e in edges.to_pylist()
     ]
 
 
-def close_hashes():
+def close_hashes() -> st.SearchStrategy[list[int]]:
     """Hashes that crowd round a few centres, so that all distances from 0 up occur."""
     flips = st.lists(st.integers(0, 63), max_size=5)
     centre = st.sampled_from([0, BASE, BASE ^ 0b111, (1 << 64) - 1])
@@ -67,7 +71,7 @@ def close_hashes():
 
 @settings(deadline=None)
 @given(close_hashes(), st.integers(0, 3))
-def test_distinct_hashes_pair_as_brute_force_pairs_them(hashes, distance):
+def test_distinct_hashes_pair_as_brute_force_pairs_them(hashes: list[int], distance: int) -> None:
     found = pairs(edges_of(rows(hashes), NeighbourParams(max_distance=distance)))
     brute = [
         (i, j, (hashes[i] ^ hashes[j]).bit_count())
@@ -84,7 +88,9 @@ def test_distinct_hashes_pair_as_brute_force_pairs_them(hashes, distance):
         max_size=25,
     )
 )
-def test_edges_are_true_pairs_told_once_and_reach_every_colour_group(members):
+def test_edges_are_true_pairs_reported_once_and_reach_every_colour_group(
+    members: list[tuple[int, int]],
+) -> None:
     hashes, shades = [m[0] for m in members], [m[1] for m in members]
     found = pairs(edges_of(rows(hashes, shades)))
     assert len({(a, b) for a, b, _ in found}) == len(found)
@@ -98,14 +104,14 @@ def test_edges_are_true_pairs_told_once_and_reach_every_colour_group(members):
             assert {i, j} <= linked
 
 
-def test_copies_of_one_hash_are_chained_and_not_all_paired():
+def test_copies_of_one_hash_are_chained_and_not_all_paired() -> None:
     count = 30_000
     edges = edges_of(rows([BASE] * count))
     assert edges.num_rows == count - 1
     assert {a for a, _, _ in pairs(edges)} == {0}
 
 
-def test_a_crowded_chunk_is_searched_without_comparing_all_pairs():
+def test_a_crowded_chunk_is_searched_without_comparing_all_pairs() -> None:
     draw = np.random.default_rng(0)
     low = draw.integers(0, 1 << 48, 60_000, dtype=np.uint64)
     hashes = np.append(low, low[:1000] ^ np.uint64(0b101)).tolist()
@@ -113,12 +119,12 @@ def test_a_crowded_chunk_is_searched_without_comparing_all_pairs():
     assert {(n, 60_000 + n, 2) for n in range(1000)} <= set(found)
 
 
-def test_rows_without_a_hash_take_no_part():
+def test_rows_without_a_hash_take_no_part() -> None:
     assert edges_of(rows([BASE, None, BASE])).num_rows == 1
-    assert edges_of(rows([None])).schema == EDGES
+    assert edges_of(rows([None])).schema == EDGE_SCHEMA
 
 
-def test_the_order_of_rows_changes_nothing():
+def test_the_order_of_rows_changes_nothing() -> None:
     draw = np.random.default_rng(1)
     hashes = [BASE ^ (1 << int(b)) for b in draw.integers(0, 64, 50)]
     table = rows(hashes, draw.integers(0, 40, 50).tolist())
@@ -130,12 +136,13 @@ SIZES = [(10, 10), (20, 10), (20, 10), (5, 5), (1, 1), (1, 1)]
 CHAIN = [BASE, BASE ^ 0b111, BASE ^ 0b111111, BASE ^ 0b111111111, 0, (1 << 64) - 1]
 
 
-def judged(table, edges, **params):
+def judged(table: pa.Table, edges: pa.Table, **params: Any) -> list[dict[str, Any]]:
     result = near_dedup(table, edges, NearDedupParams(**params))
-    return result.select(["near_copies", "verdict"]).to_pylist()
+    judged_rows: list[dict[str, Any]] = result.select(["near_copies", "verdict"]).to_pylist()
+    return judged_rows
 
 
-def test_the_largest_of_a_chain_survives_then_the_smallest_uid():
+def test_the_largest_of_a_chain_survives_then_the_smallest_uid() -> None:
     table = rows(CHAIN, sizes=SIZES)
     drop = {
         "reason": "near_duplicate",
@@ -153,26 +160,26 @@ def test_the_largest_of_a_chain_survives_then_the_smallest_uid():
     ]
 
 
-def test_a_row_is_judged_alike_whatever_stands_beside_it():
+def test_a_row_is_judged_alike_whatever_stands_beside_it() -> None:
     table = rows(CHAIN, sizes=SIZES)
     edges = edges_of(table)
     together = judged(table, edges)
     assert [judged(table.slice(n, 1), edges)[0] for n in range(6)] == together
 
 
-def test_a_smaller_distance_follows_fewer_pairs():
+def test_a_smaller_distance_follows_fewer_pairs() -> None:
     table = rows([BASE, BASE ^ 1, BASE ^ 0b1111])
     kept = [row["verdict"] is None for row in judged(table, edges_of(table), max_distance=1)]
     assert kept == [True, False, True]
 
 
-def test_without_pairs_everything_stays():
+def test_without_pairs_everything_stays() -> None:
     table = rows([BASE, 0])
-    assert [row["near_copies"] for row in judged(table, EDGES.empty_table())] == [1, 1]
+    assert [row["near_copies"] for row in judged(table, EDGE_SCHEMA.empty_table())] == [1, 1]
 
 
 @pytest.mark.parametrize("links", [1, 7, 500])
-def test_a_long_chain_is_one_group(links):
+def test_a_long_chain_is_one_group(links: int) -> None:
     draw = np.random.default_rng(links)
     ends = draw.permutation(links + 1)
     edges = pa.table(
@@ -183,7 +190,7 @@ def test_a_long_chain_is_one_group(links):
             pa.array([7] * links, pa.int64()),
             pa.array([7] * links, pa.int64()),
         ],
-        schema=EDGES,
+        schema=EDGE_SCHEMA,
     )
     result = judged(rows([0] * (links + 1)), edges)
     assert [row["near_copies"] for row in result] == [links + 1] + [1] * links

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.dedup.url_dedup import UrlDedupParams, UrlReason, first_of_key, url_dedup
+from curation.dedup.url_dedup import UrlDedupParams, UrlReason, url_dedup
 from pipeline.dataset.verdict import VERDICT
 from tests.support.tables import pair_uids
 
 
-def pairs(*rows):
+def pairs(*rows: tuple[str, str]) -> pa.Table:
     urls, captions = zip(*rows, strict=True) if rows else ((), ())
     table = pa.table(
         {
@@ -25,15 +25,17 @@ def pairs(*rows):
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 5))))
-def test_one_row_of_every_key_survives_the_first(keys):
+def test_one_row_of_every_key_survives_the_first(keys: list[int | None]) -> None:
+    urls = [None if key is None else f"http://h/{key}" for key in keys]
     table = pairs(*((f"http://h/{row}", "x") for row in range(len(keys))))
-    judged = first_of_key(table, pa.array(keys, pa.int64()), UrlReason.DUPLICATE_URL, "copies")
-    assert judged.drop_columns(["copies", "verdict"]).equals(table)
+    table = table.set_column(1, "url", pa.array(urls, pa.string()))
+    judged = url_dedup(table, UrlDedupParams())
+    assert judged.drop_columns(["url_copies", "verdict"]).equals(table)
     assert judged.schema.field("verdict").type == VERDICT
-    assert judged.schema.field("copies").type == pa.int32()
+    assert judged.schema.field("url_copies").type == pa.int32()
     uids = [uid.hex() for uid in table["uid"].to_pylist()]
     for row, (key, copies, verdict) in enumerate(
-        zip(keys, judged["copies"].to_pylist(), judged["verdict"].to_pylist(), strict=True)
+        zip(keys, judged["url_copies"].to_pylist(), judged["verdict"].to_pylist(), strict=True)
     ):
         assert copies == (1 if key is None else keys.count(key))
         first = row if key is None else keys.index(key)
@@ -43,17 +45,22 @@ def test_one_row_of_every_key_survives_the_first(keys):
             assert (verdict["value"], verdict["threshold"]) == (copies, 1.0)
 
 
-def test_bytes_can_be_keys_and_chunks_make_no_difference():
-    table = pairs(("a", "1"), ("b", "2"), ("c", "3"))
-    key = pa.array([b"x" * 32, b"y" * 32, b"x" * 32], pa.binary(32))
-    whole = first_of_key(table, key, UrlReason.DUPLICATE_URL, "image_copies")
-    sliced = pa.concat_tables([table[:1], table[1:]])
-    chunked = pa.chunked_array([key[:2], key[2:]])
-    assert first_of_key(sliced, chunked, UrlReason.DUPLICATE_URL, "image_copies").equals(whole)
-    assert whole["image_copies"].to_pylist() == [2, 1, 2]
+def test_chunks_make_no_difference() -> None:
+    table = pairs(("http://h.io/a", "1"), ("http://h.io/b", "2"), ("http://www.h.io/a", "3"))
+    whole = url_dedup(table, UrlDedupParams())
+    chunked = pa.concat_tables([table[:1], table[1:]])
+    assert url_dedup(chunked, UrlDedupParams()).equals(whole)
+    assert sorted(whole["url_copies"].to_pylist()) == [1, 2, 2]
 
 
-def test_pairs_of_one_address_are_one_and_the_reason_tells_whether_the_caption_differs():
+def test_the_order_of_rows_changes_no_verdict() -> None:
+    table = pairs(*((f"http://h/{row % 4}", f"{row % 3}") for row in range(12)))
+    order = pa.array([5, 0, 11, 3, 9, 1, 7, 2, 10, 4, 8, 6])
+    shuffled = url_dedup(table.take(order), UrlDedupParams())
+    assert shuffled.equals(url_dedup(table, UrlDedupParams()).take(order))
+
+
+def test_pairs_of_one_address_are_one_and_the_reason_tells_whether_the_caption_differs() -> None:
     table = pairs(
         ("http://example.com/a.jpg", "an apple"),
         ("https://www.example.com/a.jpg", "an apple"),
@@ -72,14 +79,14 @@ def test_pairs_of_one_address_are_one_and_the_reason_tells_whether_the_caption_d
             assert row["verdict"]["evidence"] == survivor["uid"].hex()
 
 
-def test_the_same_pair_seen_twice_is_a_duplicate_pair():
+def test_the_same_pair_seen_twice_is_a_duplicate_pair() -> None:
     judged = url_dedup(pairs(*[("http://h/a.jpg", "x")] * 3), UrlDedupParams())
     reasons = [verdict and verdict["reason"] for verdict in judged["verdict"].to_pylist()]
     assert reasons == [None, "duplicate_pair", "duplicate_pair"]
 
 
 @pytest.mark.parametrize("rows", [(), (("http://h/a", "x"),)])
-def test_tables_without_duplicates_pass(rows):
+def test_tables_without_duplicates_pass(rows: tuple[tuple[str, str], ...]) -> None:
     judged = url_dedup(pairs(*rows), UrlDedupParams())
     assert judged["verdict"].null_count == len(rows)
     assert isinstance(UrlReason.DUPLICATE_URL, enum.Enum)

@@ -126,22 +126,22 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize("address", REFUSED)
-def test_special_purpose_addresses_are_refused(address):
+def test_special_purpose_addresses_are_refused(address: str) -> None:
     ipaddress.ip_address(address)
     assert refusal(address) not in (None, "not a numeric address")
 
 
 @pytest.mark.parametrize("address", SPELLINGS)
-def test_what_is_no_canonical_address_is_refused(address):
+def test_what_is_no_canonical_address_is_refused(address: str) -> None:
     assert refusal(address) == "not a numeric address"
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_are_allowed(address):
+def test_public_addresses_are_allowed(address: str) -> None:
     assert refusal(address) is None
 
 
-def test_nothing_passes_that_the_standard_library_calls_not_global():
+def test_nothing_passes_that_the_standard_library_calls_not_global() -> None:
     """Ours is the stricter list: the first, a middle and the last address of every /16 agree."""
     for high in range(1 << 16):
         for low in (0, 0x8001, 0xFFFF):
@@ -149,7 +149,7 @@ def test_nothing_passes_that_the_standard_library_calls_not_global():
             assert ip.is_global or refusal(str(ip)) is not None
 
 
-def test_a_wrapped_address_is_refused_for_what_it_wraps():
+def test_a_wrapped_address_is_refused_for_what_it_wraps() -> None:
     assert refusal("64:ff9b::a9fe:a9fe") == (
         "NAT64 form of 169.254.169.254: link-local and cloud metadata"
     )

@@ -1,196 +1,52 @@
 """Fetching, against a server on loopback that misbehaves in every way we know of."""
 
 import asyncio
-import contextlib
 import hashlib
 import socket
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import quote, unquote
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
 
 from curation.fetch.opt_out import opt_out
-from curation.fetch.pool import FetchParams, FetchReason, Network, fetch
-from curation.pack.tar import read_member
-from tests.support.pictures import encode, photo
+from curation.fetch.pool import Fetched, FetchParams, FetchReason, Network, fetch
+from tests.support.misbehaving import OTHERS, PICTURE, Handler, MisbehavingServer, serving
 from tests.support.tables import pair_uids
-
-PICTURE = encode(photo(0, 40, 30))
-OTHERS = {kind: encode(photo(1, 40, 30), kind) for kind in ("png", "webp", "gif")}
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One path, one behaviour; `server.asked` has (host, path) of every request."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        self.server.asked.append((self.headers["Host"], self.path))
-        self.server.headers_seen.append(dict(self.headers))
-        name, _, rest = unquote(self.path.partition("?")[0]).strip("/").partition("/")
-        with contextlib.suppress(ConnectionError):
-            getattr(self, f"get_{name}", self.get_other)(rest)
-
-    def answer(self, status=200, body=PICTURE, **headers):
-        self.send_response(status)
-        headers = {"Content-Type": "image/jpeg", "Content-Length": str(len(body))} | {
-            name.replace("_", "-"): value for name, value in headers.items()
-        }
-        for name, value in headers.items():
-            for line in value if isinstance(value, list) else [value]:
-                self.send_header(name, line)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def raw(self, data):
-        self.wfile.write(data)
-        self.close_connection = True
-
-    def get_other(self, rest):
-        self.answer(404, b"")
-
-    def get_ok(self, rest):
-        self.answer()
-
-    def get_as(self, rest):
-        self.answer(body=OTHERS[rest], Content_Type="IMAGE/Weird; charset=utf-8")
-
-    def get_status(self, rest):
-        self.answer(int(rest), b"" if rest == "204" else b"sorry")
-
-    def get_late(self, rest):
-        time.sleep(float(rest))
-        self.answer(body=PICTURE + rest.encode())
-
-    def get_flaky(self, rest):
-        times = self.server.asked.count((self.headers["Host"], self.path))
-        self.answer(200 if times > 2 else int(rest), PICTURE, Retry_After="0")
-
-    def get_robots(self, rest):
-        self.answer(X_Robots_Tag=rest.replace("_", " ").split("|"))
-
-    def get_tdm(self, rest):
-        self.answer(tdm_reservation=rest)
-
-    def get_to(self, rest):
-        self.answer(302, b"", Location=rest)
-
-    def get_noai_to(self, rest):
-        self.answer(302, b"", Location="http://b.example/ok", X_Robots_Tag="noai")
-
-    def get_loop(self, rest):
-        self.answer(301, b"", Location=f"/loop/{1 - int(rest)}")
-
-    def get_count(self, rest):
-        left = int(rest)
-        self.answer(307, b"", Location=f"/count/{left - 1}") if left else self.answer()
-
-    def get_nowhere(self, rest):
-        self.answer(302, b"")
-
-    def get_html(self, rest):
-        self.answer(body=b"<html>not found</html>")
-
-    def get_zipped(self, rest):
-        self.answer(body=b"\x1f\x8b\x08" + bytes(60), Content_Encoding="gzip")
-
-    def get_empty(self, rest):
-        self.answer(body=b"")
-
-    def get_claims(self, rest):
-        self.raw(b"HTTP/1.1 200 OK\r\nContent-Length: " + rest.encode() + b"\r\n\r\n" + PICTURE)
-
-    def get_chunked(self, rest):
-        self.raw(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n"
-            + PICTURE[:64]
-            + b"\r\n"
-            + (b"" if rest == "cut" else b"zz\r\n")
-        )
-
-    def get_chunked_late(self, rest):
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        time.sleep(0.1)
-        self.raw(b"zz\r\n")
-
-    def get_endless(self, rest):
-        self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n" + PICTURE)
-        while True:
-            self.wfile.write(bytes(1 << 16))
-
-    def get_drip(self, rest):
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n\xff\xd8\xff")
-        for _ in range(600):
-            self.wfile.write(b"\0")
-            time.sleep(0.1)
-
-    def get_drip_header(self, rest):
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        for _ in range(600):
-            self.wfile.write(b"a")
-            time.sleep(0.1)
-
-    def get_garbage(self, rest):
-        self.raw(b"\x00\x01SSH-2.0\r\n\r\n")
-
-    def get_flood(self, rest):
-        self.raw(b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 200_000 + b"\r\n\r\n")
-
-    def get_bytes(self, rest):
-        self.raw(b"HTTP/1.1 200 OK\r\nContent-Type: \xff\xfe\r\nContent-Length: 1\r\n\r\nx")
-
-    def get_hangup(self, rest):
-        self.raw(b"")
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
 
 
 @pytest.fixture(scope="module")
-def running():
-    with Server(("127.0.0.1", 0), Handler) as server:
-        server.asked, server.headers_seen = [], []
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+def running() -> Iterator[MisbehavingServer]:
+    with serving() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
-def server(running):
+def server(running: MisbehavingServer) -> MisbehavingServer:
     running.asked.clear()
     running.headers_seen.clear()
     return running
 
 
-def pairs(urls, captions=None):
+def pairs(urls: list[str], captions: list[str] | None = None) -> pa.Table:
     captions = captions or [f"caption {n}" for n in range(len(urls))]
     return pa.table({"uid": pair_uids(urls, captions), "url": urls, "caption": captions})
 
 
-def network(server, **settings):
+def network(server: MisbehavingServer, **settings: Any) -> Network:
     return Network(f"127.0.0.1:{server.server_port}", backoff_s=0.01, **settings)
 
 
-def get(server, *urls, **params):
+def get(server: MisbehavingServer, *urls: str, **params: Any) -> Fetched:
     params = {"timeout_s": 60, "retries": 0} | params
     return fetch(pairs(list(urls)), FetchParams(**params), network(server), 3)
 
 
-def verdict(server, url, **params):
+def verdict(server: MisbehavingServer, url: str, **params: Any) -> Any:
     return get(server, url, **params).table["verdict"][0].as_py()
 
 
@@ -260,7 +116,9 @@ REASONS = [
 
 
 @pytest.mark.parametrize(("url", "reason", "value"), REASONS)
-def test_the_verdict(server, url, reason, value):
+def test_the_verdict(
+    server: MisbehavingServer, url: str, reason: str | None, value: float | None
+) -> None:
     found = verdict(server, url, max_bytes=1_000_000, timeout_s=0.5 if reason == "timeout" else 60)
     if reason is None:
         assert found is None
@@ -304,31 +162,33 @@ ODD = [
 
 
 @pytest.mark.parametrize("url", ODD)
-def test_an_odd_url_is_a_verdict_be_it_first_or_in_a_redirect(server, url):
+def test_an_odd_url_is_a_verdict_be_it_first_or_in_a_redirect(
+    server: MisbehavingServer, url: str
+) -> None:
     for table in (get(server, url).table, get(server, f"{A}/to/{quote(url, safe='')}").table):
         found = table["verdict"][0].as_py()
         assert found is None or found["reason"] in set(FetchReason)
     assert not any("X-Injected" in headers for headers in server.headers_seen)
 
 
-def test_secrets_in_a_url_do_not_reach_the_evidence(server):
+def test_secrets_in_a_url_do_not_reach_the_evidence(server: MisbehavingServer) -> None:
     for scheme in ("http", "https", "ftp", "file"):
         assert "secret" not in str(verdict(server, f"{scheme}://user:secret@a.example/ok"))
 
 
 @pytest.mark.parametrize(("path", "asked"), [("loop/0", 2), ("count/6", 6), ("count/99", 6)])
-def test_redirects_are_bounded(server, path, asked):
+def test_redirects_are_bounded(server: MisbehavingServer, path: str, asked: int) -> None:
     get(server, f"{A}/{path}")
     assert len(server.asked) == asked
 
 
-def test_a_slow_server_is_left_at_the_deadline(server):
+def test_a_slow_server_is_left_at_the_deadline(server: MisbehavingServer) -> None:
     start = time.monotonic()
     get(server, f"{A}/drip", f"{A}/drip_header", f"{A}/late/60", timeout_s=0.5)
     assert time.monotonic() - start < 30
 
 
-def test_garbage_in_mid_body_ends_at_the_deadline_at_the_latest(server):
+def test_garbage_in_mid_body_ends_at_the_deadline_at_the_latest(server: MisbehavingServer) -> None:
     """Some releases of aiohttp drop the connection here and leave their reader waiting."""
     start = time.monotonic()
     found = verdict(server, f"{A}/chunked_late", timeout_s=0.5)
@@ -336,7 +196,7 @@ def test_garbage_in_mid_body_ends_at_the_deadline_at_the_latest(server):
     assert time.monotonic() - start < 30
 
 
-def test_waiting_for_a_slot_costs_a_row_nothing(server):
+def test_waiting_for_a_slot_costs_a_row_nothing(server: MisbehavingServer) -> None:
     urls = [f"{A}/late/0.2?{n}" for n in range(16)]
     one_by_one = Network(f"127.0.0.1:{server.server_port}", per_host=1)
     table = fetch(pairs(urls), FetchParams(timeout_s=3, retries=0), one_by_one, 0).table
@@ -344,7 +204,7 @@ def test_waiting_for_a_slot_costs_a_row_nothing(server):
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_passing_failure_is_tried_again(server, status):
+def test_a_passing_failure_is_tried_again(server: MisbehavingServer, status: int) -> None:
     assert verdict(server, f"{A}/flaky/{status}", retries=2) is None
     server.asked.clear()
     assert verdict(server, f"{A}/flaky/{status}", retries=1)["reason"] != "not_found"
@@ -352,7 +212,7 @@ def test_a_passing_failure_is_tried_again(server, status):
 
 
 @pytest.mark.parametrize("path", ["status/404", "status/403", "html", "robots/noai", "loop/0"])
-def test_a_lasting_failure_is_not_tried_again(server, path):
+def test_a_lasting_failure_is_not_tried_again(server: MisbehavingServer, path: str) -> None:
     get(server, f"{A}/{path}", retries=3)
     assert len(server.asked) <= 2
     assert len(set(server.asked)) == len(server.asked)
@@ -393,7 +253,7 @@ ROBOTS = [
 
 
 @pytest.mark.parametrize(("lines", "opted_out"), ROBOTS)
-def test_x_robots_tag(lines, opted_out):
+def test_x_robots_tag(lines: str, opted_out: bool) -> None:
     found = opt_out({"x-robots-tag": lines.split("|")}, "openwit")
     assert (found is not None) == opted_out
 
@@ -402,7 +262,9 @@ OPT_OUTS = ["robots/noai", "robots/nofollow|noimageai", "tdm/1", "noai_to/x"]
 
 
 @pytest.mark.parametrize("path", OPT_OUTS)
-def test_an_opt_out_is_honoured_with_one_request_and_stores_nothing(server, path):
+def test_an_opt_out_is_honoured_with_one_request_and_stores_nothing(
+    server: MisbehavingServer, path: str
+) -> None:
     got = get(server, f"{A}/{path}", retries=3)
     row = got.table.to_pylist()[0]
     assert row["verdict"]["reason"] == "opted_out"
@@ -413,30 +275,31 @@ def test_an_opt_out_is_honoured_with_one_request_and_stores_nothing(server, path
 
 
 @pytest.mark.parametrize("path", OPT_OUTS)
-def test_honouring_can_be_switched_off(server, path):
+def test_honouring_can_be_switched_off(server: MisbehavingServer, path: str) -> None:
     assert verdict(server, f"{A}/{path}", honour_opt_outs=False) is None
 
 
-def test_a_reservation_of_zero_reserves_nothing(server):
+def test_a_reservation_of_zero_reserves_nothing(server: MisbehavingServer) -> None:
     assert verdict(server, f"{A}/tdm/0") is None
 
 
-def test_only_wanted_formats_pass(server):
+def test_only_wanted_formats_pass(server: MisbehavingServer) -> None:
     assert verdict(server, f"{A}/as/gif", formats=("jpeg",))["reason"] == "not_image"
 
 
-def test_rows_tell_what_was_fetched_and_where_it_lies(server):
+def test_rows_tell_what_was_fetched_and_where_it_lies(server: MisbehavingServer) -> None:
     got = get(server, f"{A}/to/http://b.example/as/png#part")
     row = got.table.to_pylist()[0]
     assert row["sha256"] == hashlib.sha256(OTHERS["png"]).digest()
     assert (row["http_status"], row["content_type"]) == (200, "image/weird")
     assert row["final_url"] == "http://b.example/as/png"
     assert row["pool_part"] == 3
-    assert read_member(got.tar, row["pool_offset"], row["pool_size"]) == OTHERS["png"]
+    end = row["pool_offset"] + row["pool_size"]
+    assert got.tar[row["pool_offset"] : end] == OTHERS["png"]
     assert got.tar.startswith(row["uid"].hex().encode() + b".png\0")
 
 
-def test_the_columns_have_their_types_even_without_rows(server):
+def test_the_columns_have_their_types_even_without_rows(server: MisbehavingServer) -> None:
     schema = get(server).table.schema
     assert [schema.field(name).type for name in ("sha256", "http_status", "pool_offset")] == [
         pa.binary(32),
@@ -445,7 +308,7 @@ def test_the_columns_have_their_types_even_without_rows(server):
     ]
 
 
-def test_requests_say_who_we_are_and_ask_for_no_encoding(server):
+def test_requests_say_who_we_are_and_ask_for_no_encoding(server: MisbehavingServer) -> None:
     get(server, f"{A}/ok", user_agent="openwit/9 (dataset builders)")
     headers = server.headers_seen[0]
     assert headers["Host"] == "a.example"
@@ -454,13 +317,15 @@ def test_requests_say_who_we_are_and_ask_for_no_encoding(server):
     assert "Cookie" not in headers
 
 
-def test_a_proxy_in_the_environment_is_ignored(server, monkeypatch):
+def test_a_proxy_in_the_environment_is_ignored(
+    server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert verdict(server, f"{A}/ok") is None
 
 
-def test_rows_of_one_url_share_one_request_and_one_pool_entry(server):
+def test_rows_of_one_url_share_one_request_and_one_pool_entry(server: MisbehavingServer) -> None:
     table = pairs([f"{A}/ok", f"{A}/as/gif", f"{A}/ok"], ["x", "y", "z"])
     got = fetch(table, FetchParams(), network(server), 0)
     first, _, third = got.table.select(["sha256", "pool_offset", "pool_size"]).to_pylist()
@@ -468,7 +333,7 @@ def test_rows_of_one_url_share_one_request_and_one_pool_entry(server):
     assert len(server.asked) == 2
 
 
-def test_the_pool_does_not_depend_on_the_order_of_completion(server):
+def test_the_pool_does_not_depend_on_the_order_of_completion(server: MisbehavingServer) -> None:
     delays = [0.0, 0.3, 0.1, 0.2, 0.05, 0.15]
     urls = [f"{A}/late/{d}?{n}" for n, d in enumerate(delays)] + [f"{A}/status/404"]
     table = pairs(urls)
@@ -480,11 +345,15 @@ def test_the_pool_does_not_depend_on_the_order_of_completion(server):
     assert turned.table.equals(wide.table.take(pa.array(range(6, -1, -1))))
 
 
-def test_no_more_requests_to_one_host_than_allowed(server):
-    met, now, most = threading.Condition(), {}, {}
+def test_no_more_requests_to_one_host_than_allowed(
+    server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = threading.Condition()
+    now: dict[str, int] = {}
+    most: dict[str, int] = {}
     kept = Handler.get_ok
 
-    def counted(self, rest):
+    def counted(self: Handler, rest: str) -> None:
         host = self.headers["Host"]
         with met:
             now[host] = now.get(host, 0) + 1
@@ -496,22 +365,21 @@ def test_no_more_requests_to_one_host_than_allowed(server):
             now[host] -= 1
         kept(self, rest)
 
-    Handler.get_ok = counted
-    try:
-        urls = [f"http://{host}.example/ok?{n}" for n in range(12) for host in "ab"]
-        fetch(pairs(urls), FetchParams(), network(server, per_host=3), 0)
-    finally:
-        Handler.get_ok = kept
+    monkeypatch.setattr(Handler, "get_ok", counted)
+    urls = [f"http://{host}.example/ok?{n}" for n in range(12) for host in "ab"]
+    fetch(pairs(urls), FetchParams(), network(server, per_host=3), 0)
     assert most == {"a.example": 3, "b.example": 3}
 
 
-def forbidden_urls(port):
+def forbidden_urls(port: int) -> list[str]:
     names = ["127.0.0.1", "localhost", "127.1", "0x7f000001", "2130706433", "[::1]", "0"]
     names += ["[::ffff:127.0.0.1]", "0177.0.0.1", "127.0.0.1.", "LOCALHOST"]
     return [f"http://{name}/ok" for name in names] + [f"http://127.0.0.1:{port}/ok"]
 
 
-def test_without_a_replay_nothing_of_ours_is_reached_by_any_spelling(server):
+def test_without_a_replay_nothing_of_ours_is_reached_by_any_spelling(
+    server: MisbehavingServer,
+) -> None:
     """The proof is an audit of every connect that the process makes."""
     connects = []
     sys.addaudithook(
@@ -532,18 +400,20 @@ def test_without_a_replay_nothing_of_ours_is_reached_by_any_spelling(server):
     assert [address for address in connects if address[1] in (80, server.server_port)] == []
 
 
-def resolves_to(monkeypatch, *answers):
+def resolves_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
     """Every name resolves to each answer in turn, the last one for good."""
     left = list(answers)
 
-    async def getaddrinfo(self, host, port, **_):
+    async def getaddrinfo(self: object, host: str, port: int, **_: Any) -> list[Any]:
         addresses = left.pop(0) if len(left) > 1 else left[0]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in addresses]
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
 
 
-def test_a_name_with_one_private_address_among_its_answers_is_refused(monkeypatch):
+def test_a_name_with_one_private_address_among_its_answers_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     resolves_to(monkeypatch, ["93.184.216.34", "10.0.0.1"])
     table = fetch(pairs([f"{A}/ok"]), FetchParams(retries=0), Network(), 0).table
     found = table["verdict"][0].as_py()
@@ -551,25 +421,27 @@ def test_a_name_with_one_private_address_among_its_answers_is_refused(monkeypatc
     assert "10.0.0.1: private" in found["evidence"]
 
 
-def test_a_url_of_another_port_is_refused():
+def test_a_url_of_another_port_is_refused() -> None:
     urls = [f"{A}:{port}/ok" for port in (22, 25, 6379, 8080)]
     table = fetch(pairs(urls), FetchParams(), Network(), 0).table
     assert [v["reason"] for v in table["verdict"].to_pylist()] == ["port_refused"] * 4
 
 
-def test_a_programming_error_is_not_swallowed(server, monkeypatch):
+def test_a_programming_error_is_not_swallowed(
+    server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("curation.fetch.download.sniff", lambda data: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         get(server, f"{A}/ok")
 
 
 @pytest.mark.parametrize("connect_to", ["localhost:80", "127.0.0.1", "127.0.0.1:http", ""])
-def test_a_replay_address_is_numeric(connect_to):
+def test_a_replay_address_is_numeric(connect_to: str) -> None:
     with pytest.raises(ValueError, match="ADDRESS:PORT"):
         fetch(pairs([f"{A}/ok"]), FetchParams(), Network(connect_to), 0)
 
 
-def test_what_counts_as_damage():
+def test_what_counts_as_damage() -> None:
     assert {reason.value for reason in FetchReason if reason.damage} == {
         "rate_limited",
         "server_error",

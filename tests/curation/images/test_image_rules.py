@@ -1,21 +1,22 @@
 """The picture rules, reason by reason."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
 from curation.images.decode import decode_rgb
-from curation.images.image_rules import ImageReason, ImageRuleParams, image_rules
+from curation.images.image_rules import ImageRuleParams, ImageRuleReason, image_rules
 from curation.images.perceptual import phash
-from tests.curation.images.test_decode import BOMBS, KINDS
-from tests.support.pictures import encode, photo
+from tests.support.pictures import BOMBS, KINDS, encode, photo
 
 
-def judge(*pictures, **params):
+def judge(*pictures: bytes, **params: Any) -> pa.Table:
     table = pa.table({"position": pa.array(range(len(pictures)), pa.int32())})
 
-    def images(rows):
+    def images(rows: pa.Table) -> list[bytes]:
         return [pictures[n] for n in rows["position"].to_pylist()]
 
     return image_rules(table, images, ImageRuleParams(**params))
@@ -44,7 +45,9 @@ REASONS = [
 
 
 @pytest.mark.parametrize(("data", "params", "reason", "value"), REASONS)
-def test_the_verdict(data, params, reason, value):
+def test_the_verdict(
+    data: bytes, params: dict[str, Any], reason: str | None, value: float | None
+) -> None:
     verdict = judge(data, **params)["verdict"][0].as_py()
     if reason is None:
         assert verdict is None
@@ -52,11 +55,11 @@ def test_the_verdict(data, params, reason, value):
         assert (verdict["reason"], verdict["value"]) == (reason, value)
 
 
-def test_only_damage_counts_as_damage():
-    assert [reason for reason in ImageReason if reason.damage] == [ImageReason.UNDECODABLE]
+def test_only_damage_counts_as_damage() -> None:
+    assert [reason for reason in ImageRuleReason if reason.damage] == [ImageRuleReason.UNDECODABLE]
 
 
-def test_measures_are_of_the_upright_picture_whatever_the_verdict():
+def test_measures_are_of_the_upright_picture_whatever_the_verdict() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encode(photo(1), exif=exif)
@@ -66,18 +69,18 @@ def test_measures_are_of_the_upright_picture_whatever_the_verdict():
     assert len(row["colours"]) == 48
 
 
-def test_what_was_not_decoded_has_no_hash():
+def test_what_was_not_decoded_has_no_hash() -> None:
     rows = judge(b"text", BOMBS["gif"], KINDS["jpeg"]).to_pylist()
     assert [row["width"] for row in rows] == [None, 65_000, 320]
     assert [row["phash"] is None for row in rows] == [True, True, False]
 
 
-def test_pictures_are_asked_for_in_bounded_batches_and_stay_in_order():
+def test_pictures_are_asked_for_in_bounded_batches_and_stay_in_order() -> None:
     pictures = [encode(photo(0, 40 + n % 7, 40)) for n in range(7)]
     table = pa.table({"position": np.arange(600)})
     asked = []
 
-    def images(rows):
+    def images(rows: pa.Table) -> list[bytes]:
         asked.append(rows.num_rows)
         return [pictures[n % 7] for n in rows["position"].to_pylist()]
 
@@ -87,5 +90,5 @@ def test_pictures_are_asked_for_in_bounded_batches_and_stay_in_order():
     assert result["width"].to_pylist() == [40 + n % 7 for n in range(600)]
 
 
-def test_no_rows_give_no_rows():
+def test_no_rows_give_no_rows() -> None:
     assert judge().schema.field("phash").type == pa.uint64()

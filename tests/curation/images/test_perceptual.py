@@ -5,26 +5,26 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from curation.images.decode import decode_rgb
+from curation.images.decode import Picture, decode_rgb
 from curation.images.perceptual import chunk_keys, colours, hamming, phash
 from tests.support.pictures import encode, photo
 
 
-def distance(a, b):
-    return int(hamming(np.uint64(a), np.uint64(b)))
+def distance(a: int, b: int) -> int:
+    return int(hamming(np.array([a], np.uint64), np.array([b], np.uint64))[0])
 
 
-def pixels(image):
+def pixels(image: Image.Image) -> Picture:
     return np.asarray(image)
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_agrees_with_imagehash_within_a_few_bits(seed):
+def test_agrees_with_imagehash_within_a_few_bits(seed: int) -> None:
     image = photo(seed)
     assert distance(phash(pixels(image)), int(str(imagehash.phash(image)), 16)) <= 6
 
 
-def test_agrees_with_imagehash_on_average_within_two_bits():
+def test_agrees_with_imagehash_on_average_within_two_bits() -> None:
     bits = [
         distance(phash(pixels(image)), int(str(imagehash.phash(image)), 16))
         for image in map(photo, range(40))
@@ -42,7 +42,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_scaled_or_re_encoded_picture_stays_within_three_bits(change):
+def test_a_scaled_or_re_encoded_picture_stays_within_three_bits(change: str) -> None:
     moved = [
         distance(phash(pixels(image)), phash(CHANGES[change](image)))
         for image in map(photo, range(20))
@@ -50,19 +50,19 @@ def test_a_scaled_or_re_encoded_picture_stays_within_three_bits(change):
     assert max(moved) <= 3
 
 
-def test_different_pictures_are_far_apart():
+def test_different_pictures_are_far_apart() -> None:
     hashes = np.array([phash(pixels(photo(seed))) for seed in range(60)], np.uint64)
     apart = hamming(hashes[:, None], hashes[None, :])[np.triu_indices(60, 1)]
     assert apart.min() > 8
 
 
-def symmetric():
+def symmetric() -> Image.Image:
     image = Image.new("RGB", (64, 64), "white")
     ImageDraw.Draw(image).ellipse((8, 8, 55, 55), fill="orange", outline="brown", width=4)
     return image
 
 
-def test_a_symmetric_drawing_survives_a_re_encoding():
+def test_a_symmetric_drawing_survives_a_re_encoding() -> None:
     """Half its frequencies vanish: without the margin a JPEG's noise would toss those bits."""
     image = symmetric()
     for quality in (95, 75, 40):
@@ -70,13 +70,13 @@ def test_a_symmetric_drawing_survives_a_re_encoding():
         assert distance(phash(pixels(image)), phash(changed)) <= 3
 
 
-def test_gray_and_rgb_of_one_picture_have_one_hash():
+def test_gray_and_rgb_of_one_picture_have_one_hash() -> None:
     gray = photo(3).convert("L")
     assert phash(pixels(gray)) == phash(pixels(gray.convert("RGB")))
 
 
-def test_colours_tell_flags_of_one_pattern_apart():
-    def tricolour(*bands):
+def test_colours_tell_flags_of_one_pattern_apart() -> None:
+    def tricolour(*bands: str) -> Picture:
         image = Image.new("RGB", (60, 40))
         for at, band in enumerate(bands):
             image.paste(band, (20 * at, 0, 20 * at + 20, 40))
@@ -90,7 +90,7 @@ def test_colours_tell_flags_of_one_pattern_apart():
     assert np.abs(far).max() > 100
 
 
-def test_hamming_counts_bits_as_python_does():
+def test_hamming_counts_bits_as_python_does() -> None:
     draw = np.random.default_rng(0)
     a, b = draw.integers(0, 1 << 64, (2, 500), dtype=np.uint64)
     assert hamming(a, b).tolist() == [
@@ -98,7 +98,7 @@ def test_hamming_counts_bits_as_python_does():
     ]
 
 
-def test_chunks_are_the_sixteen_bit_words_of_the_hash():
+def test_chunks_are_the_sixteen_bit_words_of_the_hash() -> None:
     keys = chunk_keys(np.array([0x0123_4567_89AB_CDEF], np.uint64))
     assert keys.dtype == np.uint16
     assert keys.tolist() == [[0x0123, 0x4567, 0x89AB, 0xCDEF]]

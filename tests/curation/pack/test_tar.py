@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from curation.pack.tar import TarWriter, read_member
+from curation.pack.tar import TarWriter
 
 MEMBERS = {
     "a.jpg": b"",
@@ -19,13 +19,13 @@ MEMBERS = {
 }
 
 
-def write(members):
+def write(members: dict[str, bytes]) -> tuple[bytes, dict[str, int]]:
     tar = TarWriter()
     offsets = {name: tar.add(name, data) for name, data in sorted(members.items())}
     return tar.finish(), offsets
 
 
-def test_is_byte_for_byte_what_tarfile_writes():
+def test_is_byte_for_byte_what_tarfile_writes() -> None:
     oracle = io.BytesIO()
     with tarfile.open(fileobj=oracle, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, data in sorted(MEMBERS.items()):
@@ -35,7 +35,7 @@ def test_is_byte_for_byte_what_tarfile_writes():
     assert write(MEMBERS)[0] == oracle.getvalue()
 
 
-def test_headers_name_no_owner_no_time_and_no_pax():
+def test_headers_name_no_owner_no_time_and_no_pax() -> None:
     data, _ = write({name: MEMBERS[name] for name in ("a.jpg", "b.json", "c.txt")})
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         facts = {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in tar.getmembers()}
@@ -43,21 +43,15 @@ def test_headers_name_no_owner_no_time_and_no_pax():
     assert b"PaxHeader" not in data
 
 
-def test_offsets_point_at_the_payloads():
+def test_offsets_point_at_the_payloads() -> None:
     data, offsets = write(MEMBERS)
     for name, payload in MEMBERS.items():
-        assert read_member(data, offsets[name], len(payload)) == payload
+        assert data[offsets[name] : offsets[name] + len(payload)] == payload
 
 
 @pytest.mark.parametrize("name", ["b", "a", "B", ""])
-def test_names_that_do_not_ascend_are_refused(name):
+def test_names_that_do_not_ascend_are_refused(name: str) -> None:
     tar = TarWriter()
     tar.add("b", b"")
     with pytest.raises(ValueError, match="ascending"):
         tar.add(name, b"")
-
-
-@pytest.mark.parametrize(("offset", "size"), [(-1, 1), (0, -1), (0, 11), (11, 0), (1 << 60, 1)])
-def test_a_member_outside_the_buffer_is_refused(offset, size):
-    with pytest.raises(ValueError, match="outside"):
-        read_member(bytes(10), offset, size)

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.queries.match import MatchParams, match, matcher, normalized
+from curation.queries.automaton import Mode, matcher, normalized
+from curation.queries.match import MatchParams, match
 from pipeline.dataset.verdict import VERDICT
 
 
-def ids(text, queries, mode="normalized"):
+def ids(text: str | None, queries: list[str], mode: Mode = "normalized") -> list[int]:
     table = pa.table({"caption": pa.array([text], pa.string())})
-    return match(table, queries, MatchParams(mode=mode))["query_ids"][0].as_py()
+    matched: list[int] = match(table, queries, MatchParams(mode=mode))["query_ids"][0].as_py()
+    return matched
 
 
 @pytest.mark.parametrize(
@@ -42,12 +44,12 @@ def ids(text, queries, mode="normalized"):
         ("caf\u00e9", "cafe", False, False),
     ],
 )
-def test_what_matches(text, query, metaclip, normal):
+def test_what_matches(text: str, query: str, metaclip: bool, normal: bool) -> None:
     assert ids(text, [query], "metaclip") == [0] * metaclip
     assert ids(text, [query], "normalized") == [0] * normal
 
 
-def published(text, queries):
+def published(text: str, queries: list[str]) -> list[int]:
     """The published rule by itself: pad, space out seven marks, look for each padded entry."""
     text = f" {text} ".replace("\t", " ").replace("\n", " ")
     for mark in ",.;:?!`":
@@ -55,7 +57,7 @@ def published(text, queries):
     return [i for i, query in enumerate(queries) if f" {query} " in text]
 
 
-def brute_force(text, queries):
+def brute_force(text: str, queries: list[str]) -> list[int]:
     text = f" {normalized(text)} "
     spaced = [normalized(query) for query in queries]
     return [i for i, query in enumerate(spaced) if query and f" {query} " in text]
@@ -66,13 +68,15 @@ QUERIES = st.lists(st.one_of(st.text(max_size=3), st.text("aB .-", max_size=3)),
 
 
 @given(TEXTS, QUERIES)
-def test_the_automaton_agrees_with_a_search_for_each_query(text, queries):
+def test_the_automaton_agrees_with_a_search_for_each_query(text: str, queries: list[str]) -> None:
     assert ids(text, queries, "metaclip") == published(text, queries)
     assert ids(text, queries, "normalized") == brute_force(text, queries)
 
 
 @given(st.text())
-def test_normalization_is_idempotent_and_leaves_marks_alone_between_single_spaces(text):
+def test_normalization_is_idempotent_and_leaves_marks_alone_between_single_spaces(
+    text: str,
+) -> None:
     once = normalized(text)
     assert normalized(once) == once
     assert once == " ".join(once.split())
@@ -80,12 +84,14 @@ def test_normalization_is_idempotent_and_leaves_marks_alone_between_single_space
         assert len(word) == 1 or not any(unicodedata.category(c)[0] in "PS" for c in word)
 
 
-def test_queries_that_are_equal_after_normalization_all_match_and_empty_ones_never():
+def test_queries_that_are_equal_after_normalization_all_match_and_empty_ones_never() -> None:
     assert ids("a dog .", ["Dog", "", "dog", " ", "DOG."]) == [0, 2, 4]
 
 
 @given(st.lists(st.one_of(st.none(), TEXTS)), QUERIES)
-def test_rows_are_conserved_and_those_without_a_query_dropped(texts, queries):
+def test_rows_are_conserved_and_those_without_a_query_dropped(
+    texts: list[str | None], queries: list[str]
+) -> None:
     table = pa.table({"caption": pa.array(texts, pa.string())})
     matched = match(table, queries, MatchParams())
     assert matched.drop_columns(["query_ids", "verdict"]).equals(table)
@@ -99,7 +105,7 @@ def test_rows_are_conserved_and_those_without_a_query_dropped(texts, queries):
         assert verdict is None or verdict["reason"] == "no_query"
 
 
-def test_an_automaton_is_built_once_for_each_list_and_mode():
+def test_an_automaton_is_built_once_for_each_list_and_mode() -> None:
     queries = ["dog", "cat"]
     assert matcher(queries, "normalized") is matcher(list(queries), "normalized")
     assert matcher(queries, "normalized") is not matcher(queries, "metaclip")

@@ -1,17 +1,16 @@
 """Rules of form: each has its reason, the value it measured and its bound."""
 
-import pyarrow as pa
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.text.caption_rules import RuleParams, RuleReason, rules
+from curation.text.caption_rules import CaptionRuleParams, CaptionRuleReason, caption_rules
 from pipeline.dataset.verdict import VERDICT
+from tests.support.verdicts import dropped, on_captions, only_verdict, reasons
 
-
-def judged(*texts, **params):
-    table = pa.table({"row": range(len(texts)), "caption": pa.array(texts, pa.string())})
-    return rules(table, RuleParams(**params))
+judged = on_captions(caption_rules, CaptionRuleParams)
 
 
 @pytest.mark.parametrize(
@@ -47,25 +46,30 @@ def judged(*texts, **params):
         ("redhot", {"blocklist": ("red",)}, None, None, None),
     ],
 )
-def test_each_rule(text, params, reason, value, threshold):
-    [verdict] = judged(text, **params)["verdict"].to_pylist()
+def test_each_rule(
+    text: str,
+    params: dict[str, Any],
+    reason: str | None,
+    value: float | None,
+    threshold: float | None,
+) -> None:
+    verdict = only_verdict(judged(text, **params))
     assert (verdict and verdict["reason"]) == reason
     if verdict:
         assert verdict["value"] == pytest.approx(value)
         assert verdict["threshold"] == threshold
 
 
-def test_the_blocked_phrase_is_the_evidence():
-    verdicts = judged("a pear", "an apple", blocklist=("apple", "pear"))["verdict"].to_pylist()
+def test_the_blocked_phrase_is_the_evidence() -> None:
+    verdicts = dropped(judged("a pear", "an apple", blocklist=("apple", "pear")))
     assert [verdict["evidence"] for verdict in verdicts] == ["pear", "apple"]
 
 
-def test_the_published_datacomp_bounds_can_be_said():
+def test_the_published_datacomp_bounds_can_be_said() -> None:
     """DataComp's basic rule: more than two words and more than five characters."""
     params = {"min_words": 3, "min_chars": 6}
-    verdicts = judged("a dog", "a big dog", "a b c", **params)["verdict"].to_pylist()
-    reasons = [verdict and verdict["reason"] for verdict in verdicts]
-    assert reasons == ["too_few_words", None, "too_few_chars"]
+    table = judged("a dog", "a big dog", "a b c", **params)
+    assert reasons(table) == ["too_few_words", None, "too_few_chars"]
 
 
 LOOSEST = {
@@ -80,7 +84,7 @@ LOOSEST = {
 
 
 @given(st.lists(st.one_of(st.none(), st.text())))
-def test_rows_are_conserved_and_the_loosest_bounds_drop_nothing(texts):
+def test_rows_are_conserved_and_the_loosest_bounds_drop_nothing(texts: list[str | None]) -> None:
     for params in ({}, LOOSEST):
         table = judged(*texts, **params)
         assert table.drop_columns("verdict").to_pylist() == [
@@ -91,10 +95,10 @@ def test_rows_are_conserved_and_the_loosest_bounds_drop_nothing(texts):
 
 
 @given(st.text("ab ", max_size=40), st.integers(1, 4))
-def test_character_repetition_is_the_share_of_runs_seen_before(text, length):
+def test_character_repetition_is_the_share_of_runs_seen_before(text: str, length: int) -> None:
     runs = [text[i : i + length] for i in range(len(text) - length + 1)]
     expected = 1 - len(set(runs)) / len(runs) if runs else 0.0
     params = LOOSEST | {"char_ngram": length, "max_char_repetition": 0.0}
-    [verdict] = judged(text, **params)["verdict"].to_pylist()
+    verdict = only_verdict(judged(text, **params))
     assert (verdict["value"] if verdict else 0.0) == pytest.approx(expected)
-    assert verdict is None or RuleReason(verdict["reason"]) is RuleReason.CHARS_REPEAT
+    assert verdict is None or verdict["reason"] == CaptionRuleReason.CHARS_REPEAT.value

@@ -11,18 +11,12 @@ from hypothesis import strategies as st
 import curation
 from curation.text.language import LanguageParams, LanguageReason, language
 from pipeline.dataset.verdict import VERDICT
+from tests.support.verdicts import dropped, on_captions, reasons
+
+judged = on_captions(language, LanguageParams)
 
 
-def judged(*texts, **params):
-    table = pa.table({"row": range(len(texts)), "caption": pa.array(texts, pa.string())})
-    return language(table, LanguageParams(**params))
-
-
-def reasons(*texts, **params):
-    return [v and v["reason"] for v in judged(*texts, **params)["verdict"].to_pylist()]
-
-
-def test_the_model_is_the_published_one():
+def test_the_model_is_the_published_one() -> None:
     model = Path(curation.__file__).parent / "text" / "assets" / "lid.176.ftz"
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     assert digest == "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
@@ -54,42 +48,42 @@ SCRIPTS = {
 }
 
 
-def test_english_captions_of_any_length_are_kept():
-    assert reasons(*ENGLISH) == [None] * len(ENGLISH)
+def test_english_captions_of_any_length_are_kept() -> None:
+    assert reasons(judged(*ENGLISH)) == [None] * len(ENGLISH)
 
 
 @pytest.mark.parametrize("code", OTHER)
-def test_other_languages_are_named(code):
-    [verdict] = judged(OTHER[code])["verdict"].to_pylist()
+def test_other_languages_are_named(code: str) -> None:
+    [verdict] = dropped(judged(OTHER[code]))
     assert (verdict["reason"], verdict["evidence"]) == ("other_language", code)
     assert verdict["value"] < verdict["threshold"] == 0.2
 
 
 @pytest.mark.parametrize("code", SCRIPTS)
-def test_other_scripts_need_no_model(code):
+def test_other_scripts_need_no_model(code: str) -> None:
     [row] = judged(SCRIPTS[code]).to_pylist()
     assert (row["verdict"]["reason"], row["language"]) == ("other_script", code)
     assert (row["verdict"]["value"], row["verdict"]["threshold"]) == (0.0, 0.5)
 
 
-def test_a_sure_rival_wins_over_a_short_caption():
-    [verdict] = judged("Berlin")["verdict"].to_pylist()
+def test_a_sure_rival_wins_over_a_short_caption() -> None:
+    [verdict] = dropped(judged("Berlin"))
     assert (verdict["reason"], verdict["evidence"]) == ("other_language", "de")
     assert verdict["value"] >= verdict["threshold"] == 0.5
-    assert reasons("Berlin", max_rival_score=0.9) == [None]
+    assert reasons(judged("Berlin", max_rival_score=0.9)) == [None]
 
 
-def test_a_high_bound_makes_english_uncertain():
-    assert reasons("red apple on a table", min_score=0.9) == ["uncertain_language"]
+def test_a_high_bound_makes_english_uncertain() -> None:
+    assert reasons(judged("red apple on a table", min_score=0.9)) == ["uncertain_language"]
 
 
-def test_the_kept_languages_are_a_choice():
-    assert reasons(*OTHER.values(), keep=tuple(OTHER)) == [None] * len(OTHER)
-    assert reasons(*SCRIPTS.values(), keep=tuple(SCRIPTS)) == [None] * len(SCRIPTS)
-    assert reasons(ENGLISH[-1], keep=("ru", "de")) == ["other_language"]
+def test_the_kept_languages_are_a_choice() -> None:
+    assert reasons(judged(*OTHER.values(), keep=tuple(OTHER))) == [None] * len(OTHER)
+    assert reasons(judged(*SCRIPTS.values(), keep=tuple(SCRIPTS))) == [None] * len(SCRIPTS)
+    assert reasons(judged(ENGLISH[-1], keep=("ru", "de"))) == ["other_language"]
 
 
-def test_the_language_and_its_probability_are_columns():
+def test_the_language_and_its_probability_are_columns() -> None:
     table = judged("a black cat sleeping on a red sofa", OTHER["de"])
     assert table["language"].to_pylist() == ["en", "de"]
     assert table.schema.field("language_score").type == pa.float32()
@@ -97,7 +91,7 @@ def test_the_language_and_its_probability_are_columns():
 
 
 @given(st.lists(st.one_of(st.none(), st.text()), max_size=20))
-def test_rows_are_conserved_and_reasons_closed_for_any_text(texts):
+def test_rows_are_conserved_and_reasons_closed_for_any_text(texts: list[str | None]) -> None:
     table = judged(*texts)
     assert table.drop_columns(["language", "language_score", "verdict"]).to_pylist() == [
         {"row": row, "caption": text} for row, text in enumerate(texts)
@@ -105,10 +99,10 @@ def test_rows_are_conserved_and_reasons_closed_for_any_text(texts):
     assert table.schema.field("verdict").type == VERDICT
     for row in table.to_pylist():
         assert 0 <= row["language_score"] <= 1
-        assert row["verdict"] is None or LanguageReason(row["verdict"]["reason"])
+        assert row["verdict"] is None or row["verdict"]["reason"] in set(LanguageReason)
 
 
-def test_the_answer_for_a_row_does_not_depend_on_its_neighbours():
+def test_the_answer_for_a_row_does_not_depend_on_its_neighbours() -> None:
     texts = ENGLISH + list(OTHER.values())
     together = judged(*texts)["language_score"].to_pylist()
     assert together == [judged(text)["language_score"][0].as_py() for text in texts]

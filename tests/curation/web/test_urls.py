@@ -28,7 +28,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_spellings_of_one_address_have_one_key(name):
+def test_spellings_of_one_address_have_one_key(name: str) -> None:
     assert canonical_url(SAME[name]) == KEY
 
 
@@ -45,7 +45,7 @@ def test_spellings_of_one_address_have_one_key(name):
         "http://example.com/a%2Fjpg",
     ],
 )
-def test_other_addresses_have_other_keys(url):
+def test_other_addresses_have_other_keys(url: str) -> None:
     assert canonical_url(url) != KEY
 
 
@@ -67,7 +67,7 @@ def test_other_addresses_have_other_keys(url):
         ("", ""),
     ],
 )
-def test_keys(url, key):
+def test_keys(url: str, key: str) -> None:
     assert canonical_url(url) == key
 
 
@@ -83,12 +83,12 @@ PIECES = st.sampled_from([*CHARS, *WORDS])
         st.lists(PIECES).map(lambda p: "http://" + "".join(p)),
     )
 )
-def test_a_key_is_its_own_key_whatever_the_text(url):
+def test_a_key_is_its_own_key_whatever_the_text(url: str) -> None:
     key = canonical_url(url)
     assert canonical_url(key) == key
 
 
-def test_a_column_has_the_keys_of_its_entries_and_keeps_nulls():
+def test_a_column_has_the_keys_of_its_entries_and_keeps_nulls() -> None:
     urls = [SAME["www"], None, "x", SAME["www"]]
     column = pa.chunked_array([urls[:1], urls[1:]], pa.string())
     keys = canonical_urls(column)

@@ -1,5 +1,7 @@
 """Verdicts: the rows stay as they were, the first reason stands, null means kept."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -17,9 +19,10 @@ class Fruit(Reason):
 TABLE = pa.table({"name": ["lemon", "apple", "plum"]})
 
 
-def test_a_reason_is_its_value_and_carries_label_hint_and_damage():
-    assert Fruit.SOUR == "sour"
-    assert Fruit("rotten") is Fruit.ROTTEN
+def test_a_reason_is_its_value_and_carries_label_hint_and_damage() -> None:
+    by_value: Any = Fruit
+    assert by_value("rotten") is Fruit.ROTTEN
+    assert str(Fruit.SOUR) == Fruit.SOUR.value == "sour"
     assert (Fruit.SOUR.label, Fruit.SOUR.hint, Fruit.SOUR.damage) == (
         "too sour",
         "add sugar",
@@ -28,7 +31,7 @@ def test_a_reason_is_its_value_and_carries_label_hint_and_damage():
     assert Fruit.ROTTEN.damage
 
 
-def test_rows_without_a_reason_have_a_null_verdict():
+def test_rows_without_a_reason_have_a_null_verdict() -> None:
     judge = Judge(TABLE)
     judge.drop(np.array([True, False, False]), Fruit.SOUR, [9.0, 1.0, 2.0], 5.0, "pH 2")
     assert judge.table()["verdict"].to_pylist() == [
@@ -38,7 +41,7 @@ def test_rows_without_a_reason_have_a_null_verdict():
     ]
 
 
-def test_the_first_reason_stands():
+def test_the_first_reason_stands() -> None:
     judge = Judge(TABLE)
     judge.drop(np.array([True, True, False]), Fruit.SOUR)
     judge.drop(np.array([False, True, True]), Fruit.ROTTEN, evidence=["a", "b", "c"])
@@ -49,7 +52,7 @@ def test_the_first_reason_stands():
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5])
-def test_the_column_has_the_agreed_type_whatever_happened(rows):
+def test_the_column_has_the_agreed_type_whatever_happened(rows: int) -> None:
     judge = Judge(pa.table({"x": pa.array(range(rows))}))
     assert judge.table().schema.field("verdict").type == VERDICT
     judge.drop(np.ones(rows, bool), Fruit.SOUR)
@@ -57,7 +60,9 @@ def test_the_column_has_the_agreed_type_whatever_happened(rows):
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans())))
-def test_rows_are_conserved_and_every_dropped_row_has_the_first_reason_that_fits(masks):
+def test_rows_are_conserved_and_every_dropped_row_has_the_first_reason_that_fits(
+    masks: list[tuple[bool, bool]],
+) -> None:
     table = pa.table({"row": pa.array(range(len(masks)), pa.int64())})
     judge = Judge(table)
     judge.drop(np.array([first for first, _ in masks], bool), Fruit.SOUR)

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.web.html import decode, images, largest_candidate
+from curation.web.images import images, largest_candidate
 
 PAGE = "https://example.com/dir/page.html"
 
 
-def found(body, url=PAGE, charset=None):
+def found(body: str, url: str = PAGE, charset: str | None = None) -> list[tuple[str, str]]:
     return [(image.url, image.caption) for image in images(body.encode(), url, charset)]
 
 
-def only_url(body):
+def only_url(body: str) -> str:
     [(url, _)] = found(body)
     return url
 
@@ -33,7 +33,9 @@ def only_url(body):
         ("", ""),
     ],
 )
-def test_an_address_is_resolved_as_a_browser_would_and_kept_if_it_cannot_be(src, url):
+def test_an_address_is_resolved_as_a_browser_would_and_kept_if_it_cannot_be(
+    src: str, url: str
+) -> None:
     assert only_url(f'<img src="{src}" alt=x>') == url
 
 
@@ -44,7 +46,7 @@ def test_an_address_is_resolved_as_a_browser_would_and_kept_if_it_cannot_be(src,
         ("https://cdn.example.net/x/", "https://cdn.example.net/x/a.jpg"),
     ],
 )
-def test_base_href_is_honoured(base, url):
+def test_base_href_is_honoured(base: str, url: str | None) -> None:
     assert only_url(f'<head><base href="{base}"><base href="/2nd/"></head><img src=a.jpg>') == url
 
 
@@ -68,20 +70,20 @@ def test_base_href_is_honoured(base, url):
         "<img src=blank.gif data-src=spacer.gif srcset='real.jpg'>",
     ],
 )
-def test_lazy_images_have_the_url_that_would_be_loaded(tag):
+def test_lazy_images_have_the_url_that_would_be_loaded(tag: str) -> None:
     assert only_url(tag) == "https://example.com/dir/real.jpg"
 
 
-def test_a_placeholder_stays_where_there_is_nothing_else():
+def test_a_placeholder_stays_where_there_is_nothing_else() -> None:
     assert only_url("<img src=placeholder.png>").endswith("/placeholder.png")
 
 
-def test_a_noscript_image_of_its_own_is_an_image_of_its_own():
+def test_a_noscript_image_of_its_own_is_an_image_of_its_own() -> None:
     body = "<div><img src=a.jpg alt=a></div><p>text</p><noscript><img src=b.jpg alt=b></noscript>"
     assert [caption for _, caption in found(body)] == ["a", "b"]
 
 
-def test_the_fallback_lends_its_caption():
+def test_the_fallback_lends_its_caption() -> None:
     body = "<img src=lazy.gif><noscript><img src=real.jpg alt='a red apple'></noscript>"
     assert found(body) == [("https://example.com/dir/real.jpg", "a red apple")]
 
@@ -100,7 +102,7 @@ def test_the_fallback_lends_its_caption():
         (" , ,", None),
     ],
 )
-def test_the_largest_candidate_of_a_srcset(srcset, url):
+def test_the_largest_candidate_of_a_srcset(srcset: str, url: str | None) -> None:
     assert largest_candidate(srcset) == url
 
 
@@ -121,12 +123,12 @@ def test_the_largest_candidate_of_a_srcset(srcset, url):
         ("<img src=a alt='  two  spaces '>", "  two  spaces ", "alt"),
     ],
 )
-def test_the_caption_and_where_it_was_found(tag, caption, source):
+def test_the_caption_and_where_it_was_found(tag: str, caption: str, source: str) -> None:
     [image] = images(tag.encode(), PAGE, None)
     assert (image.caption, image.caption_source) == (caption, source)
 
 
-def test_positions_count_the_images_of_the_page_in_order():
+def test_positions_count_the_images_of_the_page_in_order() -> None:
     page = b"<img src=a><p><img src=b></p><img src=c>"
     assert [(i.position, i.url[-1]) for i in images(page, PAGE, None)] == [
         (0, "a"),
@@ -148,67 +150,22 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_page_costs_no_more_than_its_size(name):
+def test_a_hostile_page_costs_no_more_than_its_size(name: str) -> None:
     """Each of these hangs or crawls where the work grows with the square of the page."""
     assert len(found(HOSTILE[name])) == HOSTILE[name].count("<img")
-
-
-TEXT = "caf\u00e9 \u2013 \u20ac5"
-META = '<meta charset="{}">'
-
-
-@pytest.mark.parametrize(
-    ("page", "charset", "text"),
-    [
-        (TEXT.encode(), None, TEXT),
-        (TEXT.encode(), "utf-8", TEXT),
-        (TEXT.encode("cp1252"), None, TEXT),
-        (TEXT.encode("cp1252"), "utf-8", TEXT),
-        (TEXT.encode("cp1252"), "iso-8859-1", TEXT),
-        (b"\xef\xbb\xbf" + TEXT.encode(), "windows-1251", TEXT),
-        (TEXT.encode("utf-16-le"), "utf-16", TEXT),
-        (b"\xff\xfe" + TEXT.encode("utf-16-le"), None, TEXT),
-        ("\u043c\u0438\u0440".encode("cp1251"), "windows-1251", "\u043c\u0438\u0440"),
-        ("\u732b\u3068\u72ac".encode("cp932"), "Shift_JIS", "\u732b\u3068\u72ac"),
-        ("\u732b\u3068\u72ac".encode("euc-jp"), "euc-jp", "\u732b\u3068\u72ac"),
-        ("\u82f9\u679c".encode("gb18030"), "gb2312", "\u82f9\u679c"),
-        ("\u82f9\u679c".encode("gb18030"), "GBK", "\u82f9\u679c"),
-        ("\uc0ac\uacfc".encode("cp949"), "euc-kr", "\uc0ac\uacfc"),
-        ("\u862d\u679c".encode("big5"), "big5", "\u862d\u679c"),
-        ("\u0141\u00f3d\u017a".encode("iso8859-2"), "latin2", "\u0141\u00f3d\u017a"),
-        (TEXT.encode(), "no-such-charset", TEXT),
-        (b"caf\xe9 and caf\xc3\xa9", "utf-8", "caf\u00e9 and caf\u00e9"),
-        (b"\x81\x8d\x8f\x90\x9d", "latin1", "\x81\x8d\x8f\x90\x9d"),
-    ],
-)
-def test_pages_are_decoded_without_loss(page, charset, text):
-    assert decode(page, charset) == text
-
-
-@pytest.mark.parametrize(
-    ("label", "codec"), [("windows-1251", "cp1251"), ("utf-16", "utf-8"), ("rot13", "utf-8")]
-)
-def test_a_meta_charset_counts_where_the_header_names_none(label, codec):
-    page = (META.format(label) + "\u043c\u0438\u0440").encode(codec)
-    assert decode(page, None).endswith("\u043c\u0438\u0440")
-
-
-def test_the_header_wins_over_the_meta_charset():
-    page = META.format("utf-8").encode() + "\u043c\u0438\u0440".encode("cp1251")
-    assert decode(page, "cp1251").endswith("\u043c\u0438\u0440")
 
 
 CHARSETS = st.sampled_from([None, "utf-8", "gb18030", "shift_jis", "iso-2022-jp", "utf-16", "x"])
 
 
 @given(st.binary(max_size=300), CHARSETS)
-def test_any_bytes_are_a_page(page, charset):
+def test_any_bytes_are_a_page(page: bytes, charset: str | None) -> None:
     for image in images(b"<img alt='" + page + b"' src=a>" + page, PAGE, charset):
         (image.url + image.caption).encode()
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_an_address_or_a_srcset(text):
+def test_any_text_is_an_address_or_a_srcset(text: str) -> None:
     tag = text.replace('"', "&quot;")
     for image in images(f'<img src="{tag}"><img srcset="{tag}">'.encode(), PAGE, None):
         assert isinstance(image.url, str)
