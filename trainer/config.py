@@ -1,57 +1,49 @@
-"""What a training run is, in two frozen records: what its weights depend on, and how it is run.
+"""What a training run is, in frozen records: what its weights depend on, and how it is run.
 
-`TrainConfig` is identity: a checkpoint is taken up only under the same one. `RunConfig` (device,
-processes, checkpoints, trackers) may change between one start and the next.
+`TrainConfig`, which includes the `Objective`, is identity: a checkpoint is resumed only under the
+same one. `RunConfig` (device, processes, checkpoints, trackers) may change between one start and
+the next.
 """
 
-import ast
-import inspect
-import math
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, fields
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from trainer.errors import ConfigError
 from trainer.models.config import ModelConfig, model_config
-
-if TYPE_CHECKING:
-    from trainer.losses.objectives import Objective
+from trainer.records import Record
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Loss = Literal["clip", "siglip", "cyclip"]
 Parallel = Literal["ddp", "fsdp"]
 
 
-class _Record:
-    """What both records share: values of the declared types, and reading from JSON's objects."""
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised.
 
-    def _check(self, least: Mapping[str, float]) -> None:
-        hints = get_type_hints(type(self))
-        for field in _fields(type(self)):
-            value = getattr(self, field.name)
-            _of_type(field.name, value, hints[field.name])
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{field.name}: {value} is no finite number")
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ConfigError(f"{name}: {value} is less than {bound:g}")
+    - clip: symmetric cross-entropy of the cosines (Radford et al. 2021, figure 3); the weight of a
+      pair is that of its row and its column.
+    - siglip: sigmoid loss summed over all entries, divided by B (Zhai et al. 2023); an entry has
+      the mean weight of its two pairs.
+    - cyclip: clip, and cyclip_in * B * mean((cosine of two images - of their texts)^2) +
+      cyclip_cross * B * mean((cosine of image i and text j - of image j and text i)^2) (Goel et
+      al. 2022), where hidden entries count as 0 and the others by the mean weight of their pairs.
+    """
 
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """From JSON's object; ConfigError names fields that are unknown or missing."""
-        known = {field.name for field in _fields(cls)}
-        required = {field.name for field in _fields(cls) if field.default is MISSING}
-        if unknown := sorted(set(record) - known):
-            raise ConfigError(f"unknown fields {unknown}; the fields are {sorted(known)}")
-        if missing := sorted(required - set(record)):
-            raise ConfigError(f"fields {missing} are required")
-        return cls(**record)
+    loss: Literal["clip", "siglip", "cyclip"] = "clip"
+    """clip (Radford et al. 2021), siglip (Zhai et al. 2023) or cyclip (Goel et al. 2022)."""
+    pos_reg: float = 0.0
+    """Lambda of the positive-pair regulariser (Chen et al., ICLR 2024), which adds lambda *
+    mean(1 - cosine of positives); 0 turns it off."""
+    cyclip_in: float = 0.25
+    """Lambda of CyCLIP's in-modal term."""
+    cyclip_cross: float = 0.25
+    """Lambda of CyCLIP's cross-modal term."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over the whole batch; in siglip, over the two classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(_Record):
+class TrainConfig(Objective, Record):
     """One run's recipe; sizes are in samples or optimizer steps."""
 
     model: str
@@ -73,16 +65,6 @@ class TrainConfig(_Record):
     eps: float = 1e-6
     grad_clip_norm: float = 1.0
     """Largest norm of the whole gradient; 0 turns clipping off."""
-    loss: Loss = "clip"
-    """clip (Radford et al. 2021), siglip (Zhai et al. 2023) or cyclip (Goel et al. 2022)."""
-    pos_reg: float = 0.0
-    """Lambda of the positive-pair regulariser (Chen et al., ICLR 2024); 0 turns it off."""
-    cyclip_in: float = 0.25
-    """Lambda of CyCLIP's in-modal term."""
-    cyclip_cross: float = 0.25
-    """Lambda of CyCLIP's cross-modal term."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over the whole batch."""
     mask_duplicates: bool = False
     """Pairs of the same caption or picture are no negatives of each other."""
     weighted: bool = False
@@ -127,7 +109,7 @@ class TrainConfig(_Record):
         )
         more = ("grad_clip_norm", "spike_deviations", "rewind_limit", "bad_budget")
         least = dict.fromkeys((*sizes, "spike_limit"), 1.0) | dict.fromkeys((*others, *more), 0.0)
-        self._check(least | {"context_length": 3})
+        self.check(least | {"context_length": 3})
         for name in ("colour_jitter", "patch_dropout", "label_smoothing", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} is not in [0, 1)")
@@ -143,22 +125,13 @@ class TrainConfig(_Record):
             self.model, context_length=self.context_length, logit_bias=self.loss == "siglip"
         )
 
-    def objective(self) -> "Objective":
-        """What is minimised."""
-        # Here, because it loads torch, which a command that plans can spare.
-        from trainer.losses.objectives import Objective
-
-        return Objective(
-            self.loss, self.pos_reg, self.cyclip_in, self.cyclip_cross, self.label_smoothing
-        )
-
     def identity(self) -> dict[str, Any]:
         """All fields, as JSON values: they decide the result."""
         return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(_Record):
+class RunConfig(Record):
     """How a run is carried out; rounding apart, none of it changes what comes out."""
 
     device: str = "cpu"
@@ -201,44 +174,4 @@ class RunConfig(_Record):
         ones = ("num_threads", "micro_batch", "checkpoint_every_steps", "keep_every")
         zeros = ("num_workers", "checkpoint_every_s")
         least = {"keep_last": 2.0, "hang_after_s": 1.0}
-        self._check(dict.fromkeys(ones, 1.0) | dict.fromkeys(zeros, 0.0) | least)
-
-
-@cache
-def field_docs(record: type) -> dict[str, str]:
-    """The text under each field of a record in this file, for those that have one."""
-    body = ast.parse(inspect.getsource(record)).body[0]
-    docs: dict[str, str] = {}
-    name = ""
-    for node in body.body if isinstance(body, ast.ClassDef) else []:
-        if isinstance(node, ast.AnnAssign):
-            name = ast.unparse(node.target)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name:
-            docs[name] = str(node.value.value)
-    return docs
-
-
-def field_help(record: type) -> str:
-    """One line a field: name, default and what it says."""
-    docs, lines = field_docs(record), []
-    for field in _fields(record):
-        default = "required" if field.default is MISSING else repr(field.default)
-        lines.append(f"  {field.name} ({default})  {docs.get(field.name, '')}".rstrip())
-    return "\n".join(lines)
-
-
-def _fields(record: Any) -> tuple[Field[Any], ...]:
-    return fields(record)
-
-
-def _of_type(name: str, value: object, hint: Any) -> None:
-    kinds = get_args(hint) or (hint,)
-    if all(isinstance(kind, str) for kind in kinds):
-        if value not in kinds:
-            raise ConfigError(f"{name}: {value!r} is none of {', '.join(kinds)}")
-        return
-    if type(value) is int and float in kinds:
-        return
-    if type(value) not in kinds:
-        names = " or ".join(kind.__name__ for kind in kinds).replace("NoneType", "null")
-        raise ConfigError(f"{name}: {value!r} is not a value of type {names}")
+        self.check(dict.fromkeys(ones, 1.0) | dict.fromkeys(zeros, 0.0) | least)

@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.dataset.errors import UserError
-from trainer.arithmetic import as_in_a_run
-from trainer.config import RunConfig, TrainConfig, field_help
+from trainer.config import RunConfig, TrainConfig
 from trainer.data.loader import Source
 from trainer.errors import ConfigError, Stopped
 from trainer.parallel.world import connected
+from trainer.records import field_help
 from trainer.run.heartbeat import EXIT_TRY_AGAIN, Heartbeat
 from trainer.run.loop import Run, TrainResult
 from trainer.run.metrics import Metrics
+from trainer.run.settings import as_in_a_run
 from trainer.run.start import Start
 
 

@@ -21,7 +21,8 @@ from pipeline.inputs import Files
 from pipeline.ledger.lineage import wiring
 from pipeline.stage import Execution, Map, Output, Stage, Task
 from pipeline.store.result import Result
-from trainer.config import RunConfig, TrainConfig, field_docs
+from trainer.config import RunConfig, TrainConfig
+from trainer.records import field_docs
 
 if TYPE_CHECKING:
     from trainer.run.metrics import Metrics

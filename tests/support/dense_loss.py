@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.losses.objectives import Objective, Pairs, contrastive_loss
+from trainer.config import Objective
+from trainer.losses.objectives import Pairs, contrastive_loss
 
 OBJECTIVES = {
     "clip": Objective(),

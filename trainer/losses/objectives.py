@@ -7,7 +7,7 @@ rows are. Knows no model. Shapes: b own pairs of a process, B all pairs, E embed
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,35 +15,12 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from trainer.arithmetic import exact_products
+from trainer.config import Objective
 from trainer.errors import ConfigError
 from trainer.losses.pairwise import cyclic_share, siglip_share
 from trainer.losses.softmax import clip_share
 from trainer.losses.tiled import Gradients, Strip
 from trainer.parallel.collectives import Group, gathered, own_rank, summed
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """What is minimised.
-
-    - clip: symmetric cross-entropy of the cosines (Radford et al. 2021, figure 3); the weight of a
-      pair is that of its row and its column.
-    - siglip: sigmoid loss summed over all entries, divided by B (Zhai et al. 2023); an entry has
-      the mean weight of its two pairs.
-    - cyclip: clip, and cyclip_in * B * mean((cosine of two images - of their texts)^2) +
-      cyclip_cross * B * mean((cosine of image i and text j - of image j and text i)^2) (Goel et
-      al. 2022), where hidden entries count as 0 and the others by the mean weight of their pairs.
-    """
-
-    loss: Literal["clip", "siglip", "cyclip"] = "clip"
-    pos_reg: float = 0.0
-    """Lambda of Chen et al. (ICLR 2024): adds lambda * mean(1 - cosine of positives)."""
-    cyclip_in: float = 0.25
-    """Lambda of CyCLIP's in-modal term (Goel et al. 2022)."""
-    cyclip_cross: float = 0.25
-    """Lambda of CyCLIP's cross-modal term."""
-    label_smoothing: float = 0.0
-    """Share of a target spread over all entries not hidden; of two classes in siglip."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trainer.arithmetic import as_in_a_run
-from trainer.config import RunConfig
+from trainer.config import Objective, RunConfig
 from trainer.losses import kernels
-from trainer.losses.objectives import Objective, Pairs, contrastive_loss
+from trainer.losses.objectives import Pairs, contrastive_loss
 from trainer.measure.losses import SCALE, unit_rows
 from trainer.measure.steps import Setting, noise_batch
 from trainer.models.init import new_clip
 from trainer.parallel.world import World
+from trainer.run.settings import as_in_a_run
 from trainer.run.step import Stepper
 
 PAIRS, TILE = 1_500, 512

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.losses.objectives import Objective, contrastive_loss
+from trainer.config import Objective
+from trainer.losses.objectives import contrastive_loss
 from trainer.measure.device import call_seconds, free_memory, peak_bytes, total_bytes
 from trainer.measure.peers import dense_loss
 

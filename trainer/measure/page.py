@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainer.measure.checks import Check
 from trainer.measure.device import Machine
 from trainer.measure.losses import LossFigures
-from trainer.measure.steps import DENSE, StepFigures
-
-if TYPE_CHECKING:
-    from trainer.measure.feeding import Feeding
+from trainer.measure.steps import DENSE, FeedFigures, StepFigures
 
 GOALS_OF_USABLE = {"ViT-B-32": 0.35, "ViT-B-16": 0.45, "ViT-L-14": 0.45}
 GOAL_OF_PEER = 1.3
@@ -49,7 +46,7 @@ class Page:
     checks: list[Check] = field(default_factory=list)
     steps: list[Steps] = field(default_factory=list)
     losses: list[LossFigures] = field(default_factory=list)
-    feeding: "list[Feeding]" = field(default_factory=list)
+    feeding: list[FeedFigures] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """What could not be measured, and why."""
 
@@ -112,7 +109,7 @@ def _losses(losses: Sequence[LossFigures]) -> list[str]:
     return _table(heads, rows)
 
 
-def _feeding(feeding: "Sequence[Feeding]") -> list[str]:
+def _feeding(feeding: Sequence[FeedFigures]) -> list[str]:
     heads = ("real pairs", "batch", "workers", "pairs/s", "waiting for data", "met")
     rows = []
     for each in feeding:

@@ -73,7 +73,6 @@ class Stepper:
         self.config, self.world = config, world
         self.updates = 0
         self._micro = run.micro_batch or world.share(config.batch_size)
-        self._objective = config.objective()
         model.checkpoint_blocks(run.grad_checkpointing)
         if run.compile:
             torch._dynamo.config.recompile_limit = LENGTHS
@@ -176,7 +175,7 @@ class Stepper:
 
     def _contrast(self, seen: Embeddings, batch: Batch) -> Loss:
         pairs = Pairs(batch.image_ids, batch.text_ids, batch.weights)
-        return contrastive_loss(*seen, self._objective, pairs, group=self.world.group)
+        return contrastive_loss(*seen, self.config, pairs, group=self.world.group)
 
     def _backward(self, value: Tensor) -> None:
         """Gradients are averaged over processes but are each a share of a sum: times their number.

@@ -21,7 +21,8 @@ from tests.support.dense_loss import (
     tiled,
     worst_error,
 )
-from trainer.losses.objectives import Loss, Objective, Pairs, contrastive_loss
+from trainer.config import Objective
+from trainer.losses.objectives import Loss, Pairs, contrastive_loss
 
 BATCH, WIDTH = 48, 32
 WORLDS = (1, 2, 4)

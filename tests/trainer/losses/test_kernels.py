@@ -23,10 +23,10 @@ SOFTMAX = [name for name, objective in OBJECTIVES.items() if objective.loss != "
 def run(check: str, **environment: str) -> dict[str, float]:
     """One of this file's checks in a process of its own: Triton reads its settings on import."""
     here = Path(__file__)
-    paths = os.pathsep.join([str(here.parent), str(here.parents[2])])
+    root = str(here.parents[3])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", here, check],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         check=False,

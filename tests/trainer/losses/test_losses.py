@@ -22,8 +22,9 @@ from tests.support.dense_loss import (
     tiled,
     worst_error,
 )
+from trainer.config import Objective
 from trainer.errors import ConfigError
-from trainer.losses.objectives import Loss, Objective, Pairs, contrastive_loss
+from trainer.losses.objectives import Loss, Pairs, contrastive_loss
 
 SCALES = (1 / 0.07, 100.0)
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())

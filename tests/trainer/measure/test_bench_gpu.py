@@ -12,8 +12,8 @@ import torch
 
 from tests.support.folders import coloured_pairs, write_dataset
 from trainer.bench_gpu import main
-from trainer.config import TrainConfig
-from trainer.losses.objectives import Objective, contrastive_loss
+from trainer.config import Objective, TrainConfig
+from trainer.losses.objectives import contrastive_loss
 from trainer.measure import checks, steps
 from trainer.measure.checks import Check, compiled_agrees, losses_agree
 from trainer.measure.losses import WIDTH, loss_figures, unit_rows
