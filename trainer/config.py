@@ -125,9 +125,22 @@ class TrainConfig(Objective, Record):
             self.model, context_length=self.context_length, logit_bias=self.loss == "siglip"
         )
 
-    def identity(self) -> dict[str, Any]:
-        """All fields, as JSON values: they decide the result."""
+    def record(self) -> dict[str, Any]:
+        """All fields, as JSON values: for people, and to make the same configuration again."""
         return asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """The required fields and those that differ from their default, as JSON values.
+
+        They decide the result. A field that is added later, with a default that changes nothing,
+        leaves the identities of earlier runs as they are.
+        """
+        defaults = self.defaults()
+        return {
+            name: value
+            for name, value in self.record().items()
+            if name not in defaults or value != defaults[name]
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,7 +89,7 @@ def _train(task: Task) -> Output:
     judge.drop(bad, TrainReason.UNDECODABLE)
     judge.drop(~result.seen[0], TrainReason.NOT_REACHED)
     facts = {
-        "config": config.identity(),
+        "config": config.record(),
         "metrics": [asdict(row) for row in result.metrics],
         "parameters": result.num_parameters,
         "samples_seen": result.samples_seen,

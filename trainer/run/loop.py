@@ -187,7 +187,8 @@ class Run:
         if self._first:
             model = CLIP(self.config.shape())
             model.load_state_dict(weights)
-            facts = {**self._identity(), "step": self.step, "samples_seen": samples}
+            facts = {**self._identity(), "train": self.config.record()}
+            facts |= {"step": self.step, "samples_seen": samples}
             try:
                 save_weights(path, model, facts)
             except OSError as error:
@@ -270,7 +271,7 @@ class Run:
                 f"{self.workdir}: the processes find different checkpoints in it; it must be a "
                 "folder that all of them share"
             )
-        if saved is not None and (other := differences(saved.facts["identity"], self._identity())):
+        if saved is not None and (other := self._differences(saved)):
             raise CheckpointError(
                 f"{self.workdir}: it holds a run of another configuration or dataset ({other}); "
                 "use another folder, or remove its checkpoints to start again"
@@ -289,6 +290,10 @@ class Run:
     def _identity(self) -> dict[str, Any]:
         train, dataset = self.config.identity(), self.loader.content
         return {"train": train, "dataset": dataset, "start": self._start}
+
+    def _differences(self, saved: manager.Checkpoint) -> str:
+        recorded = saved.facts["identity"]
+        return differences(recorded, self._identity(), self.config.defaults())
 
     def _tell(self, row: Metrics) -> None:
         self.rows.append(row)
