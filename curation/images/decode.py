@@ -14,6 +14,8 @@ import simplejpeg
 from PIL import Image, ImageOps
 
 from curation.images import jpeg
+from pipeline.dataset.formats import WEB_FORMATS
+from pipeline.dataset.pixels import GREY_16, rgb_on_white
 
 Picture = npt.NDArray[np.uint8]
 
@@ -23,11 +25,12 @@ _SIGNATURES = {
     "webp": (8, b"WEBP"),
     "gif": (0, b"GIF8"),
 }
-FORMATS = tuple(_SIGNATURES)
+FORMATS = tuple(format.name for format in WEB_FORMATS)
 _MAX_SCANS = 200
 _MAX_SIDE = 65_535
 _RGB_COMPONENTS = 3
-_SIXTEEN_BIT = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+_SIXTEEN_BIT = GREY_16 | {"I"}
+"""Older versions of Pillow open 16-bit grey PNGs as "I"."""
 
 
 @dataclass(frozen=True)
@@ -130,15 +133,7 @@ def _decode_pillow(data: bytes, kind: str, max_pixels: int) -> Picture:
 
 
 def _normal_form(image: Image.Image) -> Picture:
-    image = ImageOps.exif_transpose(image)
-    if image.mode in _SIXTEEN_BIT:
-        gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(gray[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        image = Image.alpha_composite(white, rgba)
-    return np.array(image.convert("RGB"))
+    return np.array(rgb_on_white(ImageOps.exif_transpose(image), _SIXTEEN_BIT))
 
 
 def _upright(picture: Picture, orientation: int) -> Picture:

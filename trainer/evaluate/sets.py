@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.dataset.errors import DatasetError
+from pipeline.dataset.formats import PICTURE_SUFFIXES
 
-IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
+IMAGE_SUFFIXES = tuple(dict.fromkeys(("webp", "png", *PICTURE_SUFFIXES)))
+"""In clip-benchmark's order, which decides where a sample holds several pictures."""
 
 Task = Literal["zeroshot_classification", "zeroshot_retrieval"]
 MEMBERS: dict[Task, str] = {"zeroshot_classification": "cls", "zeroshot_retrieval": "txt"}

@@ -10,7 +10,7 @@ from trainer.models.init import new_clip
 from trainer.parallel.world import World
 from trainer.run.settings import as_in_a_run
 from trainer.run.step import Stepper
-from trainer.run.timing import Stopwatch
+from trainer.run.throughput import ThroughputMeter
 
 
 def feeding(setting: Setting, dataset: Path, workers: int) -> FeedFigures:
@@ -42,7 +42,7 @@ def _second_lap(
 ) -> dict[str, float | None]:
     config = setting.config
     stepper = Stepper(new_clip(config.shape(), config.seed), config, run, world)
-    watch = Stopwatch(config, world)
+    watch = ThroughputMeter(config, world)
     for step, batch in enumerate(watch.waiting(loader.batches(0, 2 * setting.steps))):
         stepper(step, batch)
         watch.step(batch)

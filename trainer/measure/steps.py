@@ -22,7 +22,7 @@ from trainer.models.init import new_clip
 from trainer.parallel.world import World
 from trainer.run.settings import as_in_a_run
 from trainer.run.step import Stepper
-from trainer.run.timing import BACKWARD, peak_flops
+from trainer.run.throughput import BACKWARD, peak_flops
 
 USABLE_FLOPS = 800e12
 """What large bf16 products reach on an H100, per second; the base of our goals."""

@@ -32,7 +32,7 @@ from trainer.run.identity import differences, made_by
 from trainer.run.metrics import Metrics
 from trainer.run.start import Start
 from trainer.run.step import Stepper
-from trainer.run.timing import Stopwatch
+from trainer.run.throughput import ThroughputMeter
 from trainer.run.trackers import Trackers
 
 LEAST_DRAWN = 1000
@@ -107,7 +107,7 @@ class Run:
         except BaseException:
             self.close()
             raise
-        self._watch = Stopwatch(config, world)
+        self._watch = ThroughputMeter(config, world)
         self._saved_at = time.monotonic()
         self.pausing: Callable[[], AbstractContextManager[None]] = nullcontext
 

@@ -150,7 +150,7 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-class Lines:
+class LogTracker:
     """A line of text a row, for logs."""
 
     def __init__(self, config: TrainConfig) -> None:
@@ -164,7 +164,7 @@ class Lines:
         """Nothing is held."""
 
 
-class Terminal:
+class BarTracker:
     """A bar that stays in place, for people; other lines are printed above it."""
 
     def __init__(self, config: TrainConfig, resumed_step: int) -> None:
@@ -211,8 +211,8 @@ def summary(row: Row, config: TrainConfig) -> str:
 def _terminal(config: TrainConfig, resumed_step: int) -> Tracker:
     if sys.stderr.isatty():
         with suppress(ImportError):
-            return Terminal(config, resumed_step)
-    return Lines(config)
+            return BarTracker(config, resumed_step)
+    return LogTracker(config)
 
 
 def _move_handlers(before: Any, after: Any) -> list[logging.StreamHandler[Any]]:

@@ -24,17 +24,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.errors import DatasetError
+from pipeline.dataset.formats import PICTURE_SUFFIXES
 from pipeline.dataset.manifest import digest, digest_of
 from pipeline.dataset.read.folder import file_bytes, read_sidecar
 from pipeline.dataset.read.shards import Columns, Shard, checked_uids, shard_of, tar_images
 from pipeline.dataset.uid import UID_TYPE, Words
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 MEMBER = re.compile(r"((?:.*/|)[^/.]+)[.]([^/]*)")
 """Key and suffix: the suffix begins at the first dot behind the last slash."""
 META = re.compile(r"__[^/]*__($|/)")
 UID_DIGITS = re.compile(r"[0-9a-f]{32}")
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 """Of what `index_of` makes of a tar: indexes of other versions are made anew."""
 INDEX = pa.schema(
     [
@@ -144,7 +144,7 @@ def _rows(path: Path, tar: tarfile.TarFile) -> Iterator[dict[str, object] | None
     """A row for each sample, or None where it lacks an image or a caption."""
     for key, group in groupby(_members(tar), key=lambda member: member[0]):
         members = {suffix.lower(): member for _, suffix, member in group}
-        image = next((members[suffix] for suffix in IMAGE_SUFFIXES if suffix in members), None)
+        image = next((members[suffix] for suffix in PICTURE_SUFFIXES if suffix in members), None)
         facts = _facts(_payload(tar, members.get("json")))
         text = _payload(tar, members.get("txt"))
         caption = facts.get("caption") if text is None else text.decode(errors="replace")

@@ -173,7 +173,7 @@ IN_A_TERMINAL = """
 import logging, sys
 from pathlib import Path
 from trainer.config import RunConfig, TrainConfig
-from trainer.trackers import Trackers
+from trainer.run.trackers import Trackers
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 told = Trackers(Path(sys.argv[1]), RunConfig(), TrainConfig(model="ViT-B-32", steps=100), 20)
 told.log({"step": 50, "loss": 0.25, "samples_per_s": 256.0})

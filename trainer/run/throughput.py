@@ -39,7 +39,7 @@ def peak_flops(device: torch.device) -> float | None:
     return next((peak * 1e12 for part, peak in PEAK_TFLOPS.items() if part in name), None)
 
 
-class Stopwatch:
+class ThroughputMeter:
     """Counts since the last lap: pairs, arithmetic, seconds, seconds spent waiting for batches."""
 
     def __init__(self, config: TrainConfig, world: World) -> None:
