@@ -127,8 +127,9 @@ def _placed(job: Job) -> Job:
         replace(each, path=each.path.absolute(), subset=each.subset and each.subset.absolute())
         for each in job.sources
     )
-    start = job.start and replace(job.start, path=job.start.path.absolute())
-    return replace(job, sources=sources, workdir=job.workdir.absolute(), start=start)
+    weights = job.initial_weights
+    weights = weights and replace(weights, path=weights.path.absolute())
+    return replace(job, sources=sources, workdir=job.workdir.absolute(), initial_weights=weights)
 
 
 def _check_split(batch_size: int, least: int, most: int) -> None:

@@ -192,9 +192,9 @@ def work(given: dict[str, Any]) -> dict[str, Any]:
                 job.sources,
                 job.workdir,
                 job.run,
-                start=job.start,
+                initial_weights=job.initial_weights,
                 progress=_report,
-                grace=grace,
+                stop_signal=grace,
             )
         except Stopped as stopped:
             if broadcast_from_rank_zero(ray.get(desk.must_stop.remote())):

@@ -30,7 +30,7 @@ from trainer.checkpoints.folder import (
 )
 from trainer.errors import CheckpointError
 
-__all__ = ["Checkpoint", "Keeper", "newest"]
+__all__ = ["Checkpoint", "CheckpointManager", "newest"]
 
 KEEP_GOOD = 2
 
@@ -60,13 +60,13 @@ def newest(root: Path, *, good: bool = False, before: float = math.inf) -> Check
     return None
 
 
-class Keeper:
+class CheckpointManager:
     """Writes a run's checkpoints in the background and keeps those worth keeping.
 
     Kept are the `keep_last` newest sound ones, the two newest that are marked good (the latest may
     prove bad yet), every one whose step is a multiple of `keep_every` and, with `keep_best`, the
-    sound one with the lowest score. A damaged one never counts. One Keeper a folder: a second
-    raises CheckpointError.
+    sound one with the lowest score. A damaged one never counts. One manager per folder: a
+    second raises CheckpointError.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[None] | None = None
         self._staged: Tensors = {}
-        self._seen: dict[Path, _Seen] = {}
+        self._states: dict[Path, _FolderState] = {}
 
     def save(self, checkpoint: Checkpoint, discredited: int | None = None) -> None:
         """Take a copy and return; the copy is written while training goes on.
@@ -168,7 +168,7 @@ class Keeper:
                     log.warning("%s: it stays, %s", folder, error)
 
     def _remove(self, folder: Path) -> None:
-        self._seen.pop(folder, None)
+        self._states.pop(folder, None)
         remove(folder)
 
     def _prune(self) -> None:
@@ -193,27 +193,27 @@ class Keeper:
         scored = (folder for folder in ranked if self._look(folder).score < math.inf)
         return next(filter(self._is_sound, scored), None)
 
-    def _look(self, folder: Path) -> "_Seen":
+    def _look(self, folder: Path) -> "_FolderState":
         """What this process knows of a folder; read again only if its files were touched."""
         stamp = _stamp(folder)
-        seen = self._seen.get(folder)
-        if seen is None or seen.stamp != stamp:
+        state = self._states.get(folder)
+        if state is None or state.stamp != stamp:
             try:
                 marks = _marks(read_facts(folder))
             except (OSError, ValueError, LookupError, TypeError, AttributeError):
                 marks = (False, math.inf)
-            seen = self._seen[folder] = _Seen(stamp, *marks)
-        return seen
+            state = self._states[folder] = _FolderState(stamp, *marks)
+        return state
 
     def _is_sound(self, folder: Path) -> bool:
-        seen = self._look(folder)
-        if seen.sound is None:
-            seen.sound = damage(folder) is None
-        return seen.sound
+        state = self._look(folder)
+        if state.sound is None:
+            state.sound = damage(folder) is None
+        return state.sound
 
 
 @dataclass
-class _Seen:
+class _FolderState:
     """What one process knows of a folder whose files have these sizes and times."""
 
     stamp: Stamp

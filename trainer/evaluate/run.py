@@ -48,8 +48,8 @@ def evaluate(
     for task in given.tasks:
         ask = _retrieve if task == "zeroshot_retrieval" else _classify
         with exact_products():
-            table, found = ask(model, given, samples, image_NE, decoded_N, batch_size, where)
-        summary = _summary(given, task, record, found)
+            table, counts = ask(model, given, samples, image_NE, decoded_N, batch_size, where)
+        summary = _summary(given, task, record, counts)
         summary |= {"n": len(samples), "undecodable": int((~decoded_N).sum())}
         if task == "zeroshot_classification":
             summary["metrics"]["mean_per_class_recall"] = zeroshot.mean_per_class_recall(table)
@@ -59,7 +59,7 @@ def evaluate(
     return done
 
 
-Found = Mapping[str, tuple[int, int]]
+Counts = Mapping[str, tuple[int, int]]
 
 
 def _classify(
@@ -70,7 +70,7 @@ def _classify(
     decoded_N: torch.Tensor,
     batch_size: int,
     device: torch.device,
-) -> tuple[pa.Table, Found]:
+) -> tuple[pa.Table, Counts]:
     weights_CE = zeroshot.classifier(
         model, given.classes, given.templates, batch_size=batch_size, device=device
     )
@@ -89,7 +89,7 @@ def _retrieve(
     decoded_N: torch.Tensor,
     batch_size: int,
     device: torch.device,
-) -> tuple[pa.Table, Found]:
+) -> tuple[pa.Table, Counts]:
     captions = [caption for sample in samples for caption in sample.captions]
     counts = [len(sample.captions) for sample in samples]
     owners = np.repeat(np.arange(len(samples)), counts)
@@ -99,17 +99,19 @@ def _retrieve(
     return table, retrieval.hits(table)
 
 
-def _summary(given: EvalSet, task: Task, record: Mapping[str, Any], found: Found) -> dict[str, Any]:
-    bounds = {name: wilson(*counts) for name, counts in found.items()}
+def _summary(
+    given: EvalSet, task: Task, record: Mapping[str, Any], counts: Counts
+) -> dict[str, Any]:
+    bounds = {name: wilson(*of_trials) for name, of_trials in counts.items()}
     return {
         "dataset": given.name,
         "model": record["train"]["model"],
         "pretrained": record["weights_sha256"][:16],
         "task": task,
         "language": "en",
-        "metrics": {name: count / max(1, total) for name, (count, total) in found.items()},
+        "metrics": {name: count / max(1, total) for name, (count, total) in counts.items()},
         "ci95": {
-            name: {"low": low, "high": high, "n": found[name][1], "method": "wilson"}
+            name: {"low": low, "high": high, "n": counts[name][1], "method": "wilson"}
             for name, (low, high) in bounds.items()
         },
         "precision": "fp32",

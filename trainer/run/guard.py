@@ -18,7 +18,7 @@ LEAST_SHARE = 0.02
 """Deviations count as at least this share of the median: a flat loss makes no spikes."""
 
 
-class Guard:
+class DivergenceGuard:
     """Counters of a run's troubles; its state is JSON."""
 
     def __init__(self, config: TrainConfig) -> None:
@@ -42,8 +42,8 @@ class Guard:
         limits = self.config.refused_limit, self.config.spike_limit
         return self.refused_in_a_row >= limits[0] or self.spikes_in_a_row >= limits[1]
 
-    def note(self, loss: float, finite: bool) -> None:
-        """Take in a step: its loss, and whether loss and gradient were finite."""
+    def observe(self, loss: float, finite: bool) -> None:
+        """Count a step: its loss, and whether loss and gradient were finite."""
         self.bad_in_a_row += 1
         if not finite:
             self.refused += 1

@@ -27,10 +27,10 @@ from trainer.errors import CheckpointError, ConfigError, Diverged
 from trainer.models.clip import CLIP
 from trainer.models.init import new_clip
 from trainer.parallel.world import World
-from trainer.run.guard import Guard
+from trainer.run.guard import DivergenceGuard
 from trainer.run.identity import differences, made_by
+from trainer.run.initial_weights import InitialWeights
 from trainer.run.metrics import Metrics
-from trainer.run.start import Start
 from trainer.run.step import Stepper
 from trainer.run.throughput import ThroughputMeter
 from trainer.run.trackers import Trackers
@@ -72,10 +72,10 @@ class Run:
         workdir: Path,
         run: RunConfig,
         world: World,
-        start: Start | None = None,
+        initial_weights: InitialWeights | None = None,
     ) -> None:
         world.share(config.batch_size)
-        self._start = None if start is None else start.sha256
+        self._start_sha256 = None if initial_weights is None else initial_weights.sha256
         self.config, self.run, self.world, self.workdir = config, run, world, workdir
         _make(workdir)
         self.loader = Loader(
@@ -91,16 +91,16 @@ class Run:
         self.bad: set[str] = set()
         self.bad_draws = 0
         self.rows: list[Metrics] = []
-        self.guard = Guard(config)
+        self.guard = DivergenceGuard(config)
         saved = self._newest()
         model = new_clip(config.shape(), config.seed)
-        if saved is None and start is not None:
-            model.load_state_dict(start.weights(config.shape()))
+        if saved is None and initial_weights is not None:
+            model.load_state_dict(initial_weights.state_dict(config.shape()))
         self.stepper = Stepper(model, config, run, world)
         if saved is not None:
             self._restore(saved)
         self._first = world.rank == 0
-        self._keeper: manager.Keeper | None = None
+        self._checkpoints: manager.CheckpointManager | None = None
         self._trackers: Trackers | None = None
         try:
             self._open()
@@ -116,7 +116,9 @@ class Run:
         run = self.run
         if self._first:
             root = self.workdir / "checkpoints"
-            self._keeper = manager.Keeper(root, run.keep_last, run.keep_every, run.keep_best)
+            self._checkpoints = manager.CheckpointManager(
+                root, run.keep_last, run.keep_every, run.keep_best
+            )
             self._trackers = Trackers(self.workdir, run, self.config, self.step)
         if run.verify:
             self.loader.verify()
@@ -129,7 +131,7 @@ class Run:
         """One step; its metrics if they are due, and whether any process was asked to stop."""
         outcome = self.stepper(self.step, batch)
         self.step += 1
-        self.guard.note(outcome.loss, outcome.finite)
+        self.guard.observe(outcome.loss, outcome.finite)
         self._watch.step(batch)
         bad, stops, late = self.world.sum([len(batch.bad), stop, self._overdue()])
         if bad:
@@ -142,7 +144,7 @@ class Run:
         due = outcome.finite and (last or self.step % self.config.log_every == 0)
         row = outcome.metrics() if due else None
         if row is not None:
-            self._tell(row)
+            self._log(row)
         rewound = discredited is not None
         regular = rewound or last or self.step % self.run.checkpoint_every_steps == 0
         if regular or stops or late:
@@ -157,7 +159,7 @@ class Run:
         """
         model, moments, counters = self.stepper.state()
         self._saved_at = time.monotonic()
-        if self._keeper is None:
+        if self._checkpoints is None:
             return
         facts = {
             "identity": self._identity(),
@@ -173,7 +175,7 @@ class Run:
         }
         with self.pausing():  # a slow disk is no hang
             saved = manager.Checkpoint(self.step, model, moments, facts)
-            self._keeper.save(saved, discredited)
+            self._checkpoints.save(saved, discredited)
 
     def finish(self) -> TrainResult:
         """Write the model; the run is complete. Raises Diverged if its weights are not finite."""
@@ -208,8 +210,8 @@ class Run:
     def close(self) -> None:
         """Wait until the last checkpoint is on the disk, and let go of the folder."""
         try:
-            if self._keeper is not None:
-                self._keeper.close()
+            if self._checkpoints is not None:
+                self._checkpoints.close()
         finally:
             if self._trackers is not None:
                 self._trackers.close()
@@ -245,8 +247,8 @@ class Run:
             raise Diverged(
                 f"{what}, after {guard.rewinds} rewinds; lower lr or lengthen warmup_steps"
             )
-        if self._keeper is not None:
-            self._keeper.wait()
+        if self._checkpoints is not None:
+            self._checkpoints.wait()
         self.world.sum([0])  # nobody reads before the first process has written
         root, first = self.workdir / "checkpoints", self.step - guard.bad_in_a_row
         saved = manager.newest(root, good=True, before=first)
@@ -289,13 +291,13 @@ class Run:
 
     def _identity(self) -> dict[str, Any]:
         train, dataset = self.config.identity(), self.loader.content
-        return {"train": train, "dataset": dataset, "start": self._start}
+        return {"train": train, "dataset": dataset, "start": self._start_sha256}
 
     def _differences(self, saved: manager.Checkpoint) -> str:
         recorded = saved.facts["identity"]
         return differences(recorded, self._identity(), self.config.defaults())
 
-    def _tell(self, row: Metrics) -> None:
+    def _log(self, row: Metrics) -> None:
         self.rows.append(row)
         if self._trackers is not None:
             troubles = {

@@ -92,7 +92,7 @@ def _join_contractions(starts_C: Bool, codes_C: Codes) -> None:
     starts_C[at[long] + 3] = True
 
 
-class Words:
+class WordCache:
     """The ids of the words met so far, by number, and a table that finds numbers for many at once.
 
     The table holds words of up to 16 bytes as two integers, each in one of two slots; words that
@@ -221,8 +221,8 @@ def _kinds() -> npt.NDArray[np.uint8]:
 
 
 @cache
-def _words() -> Words:
-    return Words()
+def _words() -> WordCache:
+    return WordCache()
 
 
 @cache

@@ -22,7 +22,7 @@ from tests.support.dense_loss import (
     worst_error,
 )
 from trainer.config import Objective
-from trainer.losses.objectives import Loss, Pairs, contrastive_loss
+from trainer.losses.objectives import LossOutput, Pairs, contrastive_loss
 
 BATCH, WIDTH = 48, 32
 WORLDS = (1, 2, 4)
@@ -76,15 +76,15 @@ def tower(rows: Tensor, weight: Tensor) -> Tensor:
     return F.normalize(rows @ weight, dim=1)
 
 
-Compute = Callable[[Tensor, Tensor, Tensor, Tensor], Loss]
+Compute = Callable[[Tensor, Tensor, Tensor, Tensor], LossOutput]
 
 
 def of_leaves(inputs: list[Tensor], compute: Compute) -> list[Tensor]:
     image, text, scale, bias = inputs
     loss = compute(image, text, scale, bias)
     loss.value.backward()
-    readings = torch.stack([loss.positive_cosine, loss.margin])
-    return [loss.value.detach(), readings, *(leaf.grad for leaf in inputs)]
+    metrics = torch.stack([loss.positive_cosine, loss.margin])
+    return [loss.value.detach(), metrics, *(leaf.grad for leaf in inputs)]
 
 
 def of_micro_batches(inputs: list[Tensor], compute: Compute) -> list[Tensor]:
@@ -100,9 +100,9 @@ def of_micro_batches(inputs: list[Tensor], compute: Compute) -> list[Tensor]:
         some = slice(first, first + 5)
         for x, w, row in zip((pixels, words), matrices, rows, strict=True):
             tower(x[some], w).backward(row.grad[some])
-    readings = torch.stack([loss.positive_cosine, loss.margin])
+    metrics = torch.stack([loss.positive_cosine, loss.margin])
     by_weights = [matrix.grad for matrix in matrices]
-    return [loss.value.detach(), readings, *by_weights, scale.grad, bias.grad]
+    return [loss.value.detach(), metrics, *by_weights, scale.grad, bias.grad]
 
 
 def work(rank: int, folder: Path) -> None:
@@ -119,7 +119,7 @@ def work(rank: int, folder: Path) -> None:
 
             def compute(
                 i: Tensor, t: Tensor, s: Tensor, b: Tensor, case: Case = case, own: slice = own
-            ) -> Loss:
+            ) -> LossOutput:
                 pairs, group = part(case.pairs, own), groups[case.world]
                 return contrastive_loss(i, t, s, b, case.objective, pairs, group=group, tile=11)
 
@@ -138,7 +138,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def by_rank(folder: Path, case: Case) -> list[list[Tensor]]:
-    """What each process found: value, readings, by images, by texts, by scale, by bias."""
+    """What each process found: value, metrics, by images, by texts, by scale, by bias."""
     ranks = []
     for rank in range(case.world):
         with np.load(folder / f"{case.file}-{rank}.npz") as arrays:
@@ -180,10 +180,10 @@ def test_gradients_of_micro_batches_on_n_ranks_are_those_of_one_pass(
         ranks = by_rank(folder, case)
         summed = [sum(rank[place] for rank in ranks) for place in range(2, 6)]
 
-        def compute(i: Tensor, t: Tensor, s: Tensor, b: Tensor, case: Case = case) -> Loss:
+        def compute(i: Tensor, t: Tensor, s: Tensor, b: Tensor, case: Case = case) -> LossOutput:
             return contrastive_loss(i, t, s, b, case.objective, case.pairs)
 
         inputs = leaves(embeddings(BATCH, WIDTH, case.scale), torch.float64)
-        value, readings, *truth = of_micro_batches(inputs, compute)
+        value, metrics, *truth = of_micro_batches(inputs, compute)
         assert worst_error([ranks[0][0], *summed], [value, *truth]) < 1e-6, case
-        assert worst_error([ranks[0][1]], [readings]) < 1e-6, case
+        assert worst_error([ranks[0][1]], [metrics]) < 1e-6, case

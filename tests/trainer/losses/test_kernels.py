@@ -16,7 +16,7 @@ from trainer.losses import kernels
 from trainer.losses.objectives import Pairs
 
 pytest.importorskip("triton")
-KERNELS = {"see": kernels.see, "slopes": kernels.slopes}
+KERNELS = {"update": kernels.update, "logit_gradients": kernels.logit_gradients}
 SOFTMAX = [name for name, objective in OBJECTIVES.items() if objective.loss != "siglip"]
 
 
@@ -42,12 +42,14 @@ def errors() -> dict[str, float]:
     for name, count, tile, known in (*trials, ("clip, smoothed", 150, 140, True)):
         inputs, pairs = embeddings(count, 16, 100.0), in_columns(hints(count)) if known else Pairs()
         truth = exact(inputs, OBJECTIVES[name], pairs)
-        with mock.patch.multiple(kernels, see=mock.DEFAULT, slopes=mock.DEFAULT) as seen:
+        with mock.patch.multiple(
+            kernels, update=mock.DEFAULT, logit_gradients=mock.DEFAULT
+        ) as seen:
             for kernel, called in seen.items():
                 called.side_effect = KERNELS[kernel]
             ours = tiled(inputs, OBJECTIVES[name], pairs, tile=tile)
         tiles = math.ceil(count / tile) ** 2
-        assert (seen["see"].call_count, seen["slopes"].call_count) == (2 * tiles, tiles)
+        assert (seen["update"].call_count, seen["logit_gradients"].call_count) == (2 * tiles, tiles)
         found[f"{name}, {count} pairs, hints: {known}"] = worst_error(ours, truth)
     return found
 
@@ -66,8 +68,8 @@ def binaries() -> dict[str, float]:
 
     sizes = {}
     for kernel, chosen in (
-        (kernels._see_kernel, {"NUM_IDS": 2, "SMOOTH": True, "LINES": 16, "ALONG": 128}),
-        (kernels._slopes_kernel, {"NUM_IDS": 2, "ROWS": 32, "COLUMNS": 128}),
+        (kernels._update_kernel, {"NUM_IDS": 2, "SMOOTH": True, "LINES": 16, "ALONG": 128}),
+        (kernels._gradients_kernel, {"NUM_IDS": 2, "ROWS": 32, "COLUMNS": 128}),
     ):
         types = {}
         for name in kernel.arg_names:

@@ -24,13 +24,13 @@ from tests.support.dense_loss import (
 )
 from trainer.config import Objective
 from trainer.errors import ConfigError
-from trainer.losses.objectives import Loss, Pairs, contrastive_loss
+from trainer.losses.objectives import LossOutput, Pairs, contrastive_loss
 
 SCALES = (1 / 0.07, 100.0)
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
 
 
-def clip(image: Tensor, text: Tensor, scale: Tensor, **options: Any) -> Loss:
+def clip(image: Tensor, text: Tensor, scale: Tensor, **options: Any) -> LossOutput:
     return contrastive_loss(image, text, scale, None, Objective(**options))
 
 

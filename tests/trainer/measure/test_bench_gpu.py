@@ -17,7 +17,7 @@ from trainer.losses.objectives import contrastive_loss
 from trainer.measure import checks, steps
 from trainer.measure.checks import Check, compiled_agrees, losses_agree
 from trainer.measure.losses import WIDTH, loss_figures, unit_rows
-from trainer.measure.page import Page, Steps
+from trainer.measure.measurements import Measurements, StepComparison
 from trainer.measure.peers import dense_loss, dense_step, open_clip_step
 from trainer.measure.steps import DENSE, Setting, StepFigures, noise_batch
 
@@ -235,7 +235,7 @@ def figures(who: str, rate: float, share: float) -> StepFigures:
 def test_a_goal_is_met_by_utilisation_and_ratio_to_the_real_peer(
     ours: StepFigures, peer: StepFigures, met: bool | None
 ) -> None:
-    assert Steps(ours, peer).met is met
+    assert StepComparison(ours, peer).met is met
 
 
 def test_utilisation_is_arithmetic_by_the_clock() -> None:
@@ -249,5 +249,5 @@ def test_utilisation_is_arithmetic_by_the_clock() -> None:
 def test_an_empty_page_is_a_heading() -> None:
     from trainer.measure.device import Machine
 
-    page = Page(Machine("H100", "570.1", 16, "2.13.0", "abc"))
-    assert page.markdown() == "### H100, 16 cores, driver 570.1, torch 2.13.0, commit abc\n"
+    measured = Measurements(Machine("H100", "570.1", 16, "2.13.0", "abc"))
+    assert measured.markdown() == "### H100, 16 cores, driver 570.1, torch 2.13.0, commit abc\n"

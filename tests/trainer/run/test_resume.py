@@ -20,7 +20,7 @@ from trainer.config import RunConfig, TrainConfig
 from trainer.data.batch import Batch
 from trainer.data.loader import Loader, Source
 from trainer.errors import CheckpointError, Diverged, Stopped
-from trainer.losses.objectives import Loss
+from trainer.losses.objectives import LossOutput
 from trainer.models.config import MODELS
 from trainer.run import loop, step
 from trainer.run.heartbeat import EXIT_TRY_AGAIN
@@ -33,9 +33,9 @@ STEPS = 24
 
 
 def go(made: TrainConfig, dataset: Path, workdir: Path, **options: Any) -> loop.TrainResult:
-    grace = options.pop("grace", None)
+    stop_signal = options.pop("stop_signal", None)
     settings = RunConfig(num_threads=1, **options)
-    return train(made, [Source(dataset)], workdir, settings, grace=grace)
+    return train(made, [Source(dataset)], workdir, settings, stop_signal=stop_signal)
 
 
 def once_after(step: int) -> Callable[[], bool]:
@@ -50,12 +50,12 @@ def newest_step(workdir: Path) -> int:
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 15, 29])
-def test_a_run_stopped_by_grace_goes_on_bit_for_bit(
+def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(
     squares: Squares, tmp_path: Path, stop_after: int
 ) -> None:
     dataset = squares(25)
     with pytest.raises(Stopped, match=f"after step {stop_after};"):
-        go(config(), dataset, tmp_path / "stopped", grace=once_after(stop_after))
+        go(config(), dataset, tmp_path / "stopped", stop_signal=once_after(stop_after))
     assert newest_step(tmp_path / "stopped") == stop_after
     again = go(config(), dataset, tmp_path / "stopped")
     whole = go(config(), dataset, tmp_path / "whole")
@@ -257,10 +257,10 @@ def test_a_run_that_goes_astray_is_rewound_and_ends_with_finite_weights(
     """Steps 12 to 15 have no finite loss; two of them rewind to step 10, and the run goes on."""
     exact, asked = step.contrastive_loss, iter(range(1000))
 
-    def broken(*arguments: Any, **options: Any) -> Loss:
+    def broken(*arguments: Any, **options: Any) -> LossOutput:
         loss = exact(*arguments, **options)
         bad = 12 <= next(asked) < 16
-        return Loss(loss.value * (torch.nan if bad else 1), loss.positive_cosine, loss.margin)
+        return LossOutput(loss.value * (torch.nan if bad else 1), loss.positive_cosine, loss.margin)
 
     monkeypatch.setattr(step, "contrastive_loss", broken)
     dataset = squares(25)
@@ -280,7 +280,7 @@ def _at_steps(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> No
         current[0] = number
         return call(stepper, number, batch)
 
-    def broken(*arguments: Any, **options: Any) -> Loss:
+    def broken(*arguments: Any, **options: Any) -> LossOutput:
         loss = exact(*arguments, **options)
         return _nothing(loss) if bad(current[0]) else loss
 
@@ -340,7 +340,7 @@ def test_where_a_run_is_stopped_or_saved_does_not_decide_what_it_goes_back_to(
     for stop_after in (12, 16):
         workdir = tmp_path / f"stopped-{stop_after}"
         with pytest.raises(Stopped):
-            go(made, dataset, workdir, grace=once_after(stop_after), **options)
+            go(made, dataset, workdir, stop_signal=once_after(stop_after), **options)
         again = go(made, dataset, workdir, **options)
         assert again.rewinds == whole.rewinds == 1
         assert result_bytes(workdir) == result_bytes(tmp_path / "whole")
@@ -350,20 +350,20 @@ def test_where_a_run_is_stopped_or_saved_does_not_decide_what_it_goes_back_to(
 def rewound(dataset: Path, workdir: Path) -> None:
     """Rank 1 is late to read what both go back to."""
     MODELS["micro"] = MICRO
-    read, writes = loop.checkpoint.newest, loop.checkpoint.Keeper.save
+    read, writes = loop.manager.newest, loop.manager.CheckpointManager.save
 
     def late(root: Path, **asked: Any) -> Any:
         if asked.get("good") and rank() == 1:
             time.sleep(1)
         return read(root, **asked)
 
-    def noting(keeper: Any, saved: Any, *rest: Any) -> None:
+    def noting(manager: Any, saved: Any, *rest: Any) -> None:
         note(workdir.parent / "saved", [time.monotonic(), saved.step])
-        writes(keeper, saved, *rest)
+        writes(manager, saved, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.checkpoint, "newest", late)
-        patch.setattr(loop.checkpoint.Keeper, "save", noting)
+        patch.setattr(loop.manager, "newest", late)
+        patch.setattr(loop.manager.CheckpointManager, "save", noting)
         _at_steps(patch, lambda number: 9 <= number < 14)
         settings = RunConfig(num_threads=1, checkpoint_every_steps=4)
         result = train(config(refused_limit=5), [Source(dataset)], workdir, settings)
@@ -394,8 +394,8 @@ def test_the_same_command_started_twice_harms_nothing(squares: Squares, tmp_path
     assert told and [json.loads(line)["step"] for line in lines] == [*range(4, 30, 4), 30]
 
 
-def _nothing(loss: Loss) -> Loss:
-    return Loss(loss.value * torch.nan, loss.positive_cosine, loss.margin)
+def _nothing(loss: LossOutput) -> LossOutput:
+    return LossOutput(loss.value * torch.nan, loss.positive_cosine, loss.margin)
 
 
 def test_a_batch_that_does_not_split_is_refused_before_anything_is_read(

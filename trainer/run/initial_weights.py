@@ -18,7 +18,7 @@ from trainer.models.resize import resized
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """A finished model's file (`trainer.checkpoints.weights`)."""
 
     path: Path
@@ -31,7 +31,7 @@ class Start:
         except OSError as error:
             raise ConfigError(f"start: {self.path} cannot be read ({error})") from None
 
-    def weights(self, shape: ModelConfig) -> dict[str, Tensor]:
+    def state_dict(self, shape: ModelConfig) -> dict[str, Tensor]:
         """Its state dict, brought to `shape`; ConfigError where more than positions differ."""
         model, _ = load_weights(self.path)
         state, found = resized(

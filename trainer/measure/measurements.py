@@ -15,7 +15,7 @@ GOAL_OF_WAIT = 0.05
 
 
 @dataclass(frozen=True)
-class Steps:
+class StepComparison:
     """One model: ours, and a peer beside it."""
 
     ours: StepFigures
@@ -39,12 +39,12 @@ class Steps:
 
 
 @dataclass
-class Page:
+class Measurements:
     """Everything that was measured on one machine, in the order it came."""
 
     machine: Machine
     checks: list[Check] = field(default_factory=list)
-    steps: list[Steps] = field(default_factory=list)
+    steps: list[StepComparison] = field(default_factory=list)
     losses: list[LossFigures] = field(default_factory=list)
     feeding: list[FeedFigures] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ def _checks(checks: Sequence[Check]) -> list[str]:
     return _table(("agreement (relative difference of gradients)", "found", "most", "passed"), rows)
 
 
-def _steps(steps: Sequence[Steps]) -> list[str]:
+def _steps(steps: Sequence[StepComparison]) -> list[str]:
     heads = "model|trainer|batch|tokens|mode|step|pairs/s|TFLOP/s|of 800|of peak|memory|ratio|met"
     rows = []
     for each in steps:

@@ -1,7 +1,7 @@
 """A model over several processes: replicated (DDP) or split (FSDP2), behind four verbs.
 
 `spread` wraps it, `accumulating` holds back communication, `whole` and `put` pass between a
-process's tensors and whole ones, so that a checkpoint is the same however the run is spread.
+process's tensors and whole ones, so that a checkpoint is the same however the run is data_parallel.
 Gradients of parameters are means over processes, as DDP has them.
 """
 
@@ -23,7 +23,7 @@ from trainer.models.clip import CLIP
 from trainer.parallel.world import World
 
 
-def spread(model: CLIP, run: RunConfig, world: World, precision: Precision) -> nn.Module:
+def wrap(model: CLIP, run: RunConfig, world: World, precision: Precision) -> nn.Module:
     """The module to call in training: the model itself where there is one process."""
     if world.group is None:
         return model
@@ -33,7 +33,7 @@ def spread(model: CLIP, run: RunConfig, world: World, precision: Precision) -> n
         return _replicated(model, run, world)
     mesh = init_device_mesh(world.device.type, (world.size,))
     # Parameters travel in float32 and autocast rounds them where DDP's would be: one arithmetic,
-    # however a run is spread.
+    # however a run is data_parallel.
     for block in model.blocks():
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh, ignored_params=set(_scalars(model)))
@@ -72,19 +72,19 @@ def average_scalars(module: nn.Module, world: World) -> None:
                 scalar.grad /= world.size
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """The tensor itself, or the whole of a split one on the CPU; every process must ask for it."""
     tensor = tensor.detach()
     return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
-def put(target: Tensor, value: Tensor) -> None:
+def copy_into(target: Tensor, value: Tensor) -> None:
     """Fill a tensor, whole or split, from a whole one that every process has."""
-    target.copy_(like(target, value))
+    target.copy_(placed_like(target, value))
 
 
-def like(target: Tensor, value: Tensor) -> Tensor:
+def placed_like(target: Tensor, value: Tensor) -> Tensor:
     """A whole tensor placed, and split, as `target` is."""
     value = value.to(target.device)
     if isinstance(target, DTensor):
@@ -92,7 +92,7 @@ def like(target: Tensor, value: Tensor) -> Tensor:
     return value
 
 
-def locals_of(tensors: Iterable[Tensor]) -> list[Tensor]:
+def local_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:
     """This process's part of each, sharing memory with it."""
     return [each.to_local() if isinstance(each, DTensor) else each for each in tensors]
 
