@@ -5,7 +5,7 @@
 First that kernels and compiled blocks compute what plain code does, then steps of each model beside
 open_clip's (or, without it, our towers under a dense loss), then the loss alone by size of batch,
 then, with --dataset, whether real files keep the GPU busy. Needs torch, numpy and safetensors; a
-dataset also pyarrow, Pillow and what else reading takes. Nothing is asked of a network.
+dataset also pyarrow, Pillow and what else reading takes. It needs no network.
 """
 
 import argparse
@@ -102,9 +102,9 @@ def _steps(
 
 @contextmanager
 def _part(results: Measurements, name: str, device: torch.device) -> Iterator[None]:
-    """Whatever fails inside (memory, a compiler, a peer's import) is noted, and the bench goes on.
+    """What fails inside (memory, a compiler, a peer's import) is recorded, and the others go on.
 
-    A ConfigError passes: what was asked for cannot be had.
+    A ConfigError passes: what was asked for cannot be measured.
     """
     try:
         yield
@@ -128,7 +128,7 @@ def _check_dataset(options: argparse.Namespace, settings: list[Setting]) -> None
 
 
 def _settings(options: argparse.Namespace, device: torch.device) -> list[Setting]:
-    """One a model; a batch of 0 is to be the largest that fits."""
+    """One setting per model; a batch of 0 is to be the largest that fits."""
     models, batches = options.models, options.batch or [0]
     if len(batches) == 1:
         batches = batches * len(models)
@@ -136,12 +136,12 @@ def _settings(options: argparse.Namespace, device: torch.device) -> list[Setting
         raise ConfigError(f"--batch: {len(batches)} sizes for {len(models)} models; give 1 or all")
     compiled = device.type == "cuda" if options.compile is None else options.compile
     precision: Precision = options.precision
-    made = []
+    settings = []
     for model, batch in zip(models, batches, strict=True):
         length = options.text_length or model_config(model).context_length
         mode = (precision, compiled, options.steps, options.deterministic)
-        made.append(Setting(model, batch, device, length, *mode))
-    return made
+        settings.append(Setting(model, batch, device, length, *mode))
+    return settings
 
 
 def _usable(name: str) -> torch.device:
@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         "--batch",
         nargs="*",
         type=int,
-        help="pairs a step: one size, or one a model; default: what fits",
+        help="pairs per step: one size, or one per model; default: what fits",
     )
     add("--precision", choices=["bf16", "fp16", "fp32"], default="bf16")
     add("--text-length", type=int, help="tokens of our texts; default: all, as the peer has them")
@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         "--deterministic",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="kernels that give the same bits every time, as a run has unless told otherwise",
+        help="kernels that give the same bits every time, as a run has by default",
     )
     add("--loss-pairs", nargs="*", type=int, default=[8192, 32768, 131072])
     add("--dataset", type=Path, help="a folder of pairs to feed the steps from as well")

@@ -51,9 +51,9 @@ class TrainConfig(Objective, Record):
     steps: int
     """Optimizer steps of the whole run."""
     batch_size: int = 256
-    """Pairs of one step, over all processes; each is contrasted with all others."""
+    """Pairs per step, over all processes; each is contrasted with all others."""
     context_length: int | None = None
-    """Most tokens of a caption, where it is not to be the model's own (77)."""
+    """Most tokens per caption; the model's own number (77) by default."""
     lr: float = 1e-3
     """Peak learning rate."""
     warmup_steps: int = 50
@@ -66,15 +66,15 @@ class TrainConfig(Objective, Record):
     grad_clip_norm: float = 1.0
     """Largest norm of the whole gradient; 0 turns clipping off."""
     mask_duplicates: bool = False
-    """Pairs of the same caption or picture are no negatives of each other."""
+    """Pairs with the same caption or picture are not negatives of each other."""
     weighted: bool = False
-    """Pairs count by the dataset's column `weight`."""
+    """Weight pairs by the dataset's column `weight`."""
     patch_dropout: float = 0.0
     """Share of image patches left out in training (FLIP, Li et al. 2023)."""
     crop_scale_min: float = 0.9
     """Least share of the short side's square that a random square crop keeps; 1 only shifts it."""
     flip: bool = False
-    """Mirror half of the images; off because mirrored writing says something else."""
+    """Mirror half of the images; off by default because it mirrors writing too."""
     colour_jitter: float = 0.0
     """Largest change of brightness, contrast and saturation, as a share; 0 turns it off."""
     shuffle_shards: int = 64
@@ -90,7 +90,7 @@ class TrainConfig(Objective, Record):
     rewind_limit: int = 3
     """Rewinds after which the run gives up."""
     bad_budget: float = 0.01
-    """Share of pairs whose picture may be undecodable before the run gives up."""
+    """Share of pairs that may have an undecodable picture before the run gives up."""
     seed: int = 0
     log_every: int = 10
     """Steps between rows of metrics."""
@@ -145,7 +145,7 @@ class TrainConfig(Objective, Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Record):
-    """How a run is carried out; rounding apart, none of it changes what comes out."""
+    """How a run is carried out; apart from rounding, none of it changes the result."""
 
     device: str = "cpu"
     """A torch device: cpu, cuda; under torchrun every process takes the GPU of its local rank."""
@@ -154,7 +154,7 @@ class RunConfig(Record):
     num_workers: int = 0
     """Processes that decode; 0 decodes in threads of the trainer's own process."""
     micro_batch: int | None = None
-    """Pairs that go through the towers at once in a process (gradient caching); all by default."""
+    """Pairs per process that go through the towers at once (gradient caching); all by default."""
     parallel: Parallel = "ddp"
     """How several processes share the work: ddp, or fsdp, which also splits the parameters."""
     grad_checkpointing: bool = False
@@ -166,7 +166,7 @@ class RunConfig(Record):
     verify: bool = False
     """Read every file of the dataset and compare its digest before the first step."""
     checkpoint_every_steps: int = 100
-    """Steps between checkpoints; where a run has to be rewound, it goes back to one of these."""
+    """Steps between checkpoints; a run that has to be rewound goes back to one of these."""
     checkpoint_every_s: float | None = None
     """Seconds between checkpoints, in addition."""
     keep_last: int = 2
@@ -176,7 +176,7 @@ class RunConfig(Record):
     keep_best: bool = False
     """Keep the checkpoint with the lowest training loss too."""
     hang_after_s: float = 300.0
-    """A step that takes this long, and ten times the median, is a hang: told, and ended."""
+    """A step that takes this long, and ten times the median, is a hang: reported, and ended."""
     tensorboard: bool = False
     """Write metrics for TensorBoard too (pip install tensorboard)."""
     wandb: str | None = None

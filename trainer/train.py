@@ -1,7 +1,7 @@
 """Training: datasets and a configuration in, a model out; stop and go on anywhere.
 
 The same configuration on the same data gives the same bits on the same machine, threads and number
-of processes, however often the run was killed. Run alone, or one process a GPU:
+of processes, however often the run was killed. Run alone, or with one process per GPU:
 
     python -m trainer.train CONFIG.json
     torchrun --nproc-per-node 8 -m trainer.train CONFIG.json
@@ -83,7 +83,7 @@ def _to_the_end(
 
 @dataclass(frozen=True)
 class Job:
-    """What the command is given: one JSON object, taken apart."""
+    """What one JSON object asks for."""
 
     config: TrainConfig
     run: RunConfig
@@ -169,8 +169,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         epilog="CONFIG.json is one object: dataset (a folder, or a list of {path, weight, subset}),"
         " workdir, optionally start (a model.safetensors), and these fields.\n\n"
-        f"What comes out depends on:\n{field_help(TrainConfig)}\n\n"
-        f"How it is carried out:\n{field_help(RunConfig)}",
+        f"The result depends on:\n{field_help(TrainConfig)}\n\n"
+        f"How the run is carried out:\n{field_help(RunConfig)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", type=Path, metavar="CONFIG.json")

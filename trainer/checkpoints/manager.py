@@ -1,6 +1,6 @@
 """A run's checkpoints: saved in the background, pruned, and the newest sound one found again.
 
-No generator state is held, because there is none, and what the facts mean is the trainer's affair.
+No generator state is saved, because there is none; what the facts mean is up to the caller.
 """
 
 import logging
@@ -44,8 +44,8 @@ def newest(root: Path, *, good: bool = False, before: float = math.inf) -> Check
 
     `good` asks for one with `facts["good"]`.
 
-    A checkpoint verifies if all its files have their sizes and digests and can be parsed. Those
-    that are passed over are logged with the reason.
+    A checkpoint verifies if all its files have the recorded sizes and digests and can be parsed.
+    Those that are passed over are logged with the reason.
     """
     for folder in newest_first(root):
         if step_of(folder) >= before:
@@ -61,7 +61,7 @@ def newest(root: Path, *, good: bool = False, before: float = math.inf) -> Check
 
 
 class CheckpointManager:
-    """Writes a run's checkpoints in the background and keeps those worth keeping.
+    """Writes a run's checkpoints in the background and removes those that retention does not keep.
 
     Kept are the `keep_last` newest sound ones, the two newest that are marked good (the latest may
     prove bad yet), every one whose step is a multiple of `keep_every` and, with `keep_best`, the
@@ -87,12 +87,11 @@ class CheckpointManager:
         self._states: dict[Path, _FolderState] = {}
 
     def save(self, checkpoint: Checkpoint, discredited: int | None = None) -> None:
-        """Take a copy and return; the copy is written while training goes on.
+        """Copy a checkpoint and return; the copy is written while training goes on.
 
-        Checkpoints from the step `discredited` up to this one are removed before.
-
-        Waits for the save before it and raises what that one raised. A step that was saved before
-        is replaced. The facts must not change any more: they are encoded in the background.
+        Checkpoints from the step `discredited` up to this one are removed first. Waits for the
+        previous save and raises what it raised. A step that was saved before is replaced. The facts
+        must not be changed afterwards: they are encoded in the background.
         """
         self.wait()
         model = self._stage("model", checkpoint.model)
@@ -126,7 +125,7 @@ class CheckpointManager:
         self.close()
 
     def _stage(self, kind: str, tensors: Tensors) -> Tensors:
-        """Copies in host memory that every save uses again; pinned where they come from a GPU."""
+        """Copies in host memory, reused by every save; pinned where they come from a GPU."""
         copies = {}
         for name, tensor in tensors.items():
             held = self._staged.get(f"{kind}.{name}")
@@ -147,7 +146,7 @@ class CheckpointManager:
         try:
             write(folder, checkpoint.model, checkpoint.moments, state)
         except (OSError, SafetensorError) as error:
-            # safetensors tells the reason of a failed write in words alone.
+            # safetensors gives the reason for a failed write only in the text of its error.
             full = "No space left" in str(error)
             raise CheckpointError(
                 f"{folder}: not saved, {'the disk is full' if full else error}; "
@@ -194,7 +193,7 @@ class CheckpointManager:
         return next(filter(self._is_sound, scored), None)
 
     def _look(self, folder: Path) -> "_FolderState":
-        """What this process knows of a folder; read again only if its files were touched."""
+        """What this process knows of a folder; read again only if its files have changed."""
         stamp = _stamp(folder)
         state = self._states.get(folder)
         if state is None or state.stamp != stamp:

@@ -1,6 +1,6 @@
 """One chunk of a training batch as a pure function of its sample numbers: decode, crop, draws.
 
-This is all that workers do. Refuses to know about ranks, threads, processes and devices.
+This is all that workers do; ranks, threads and processes only choose the sample numbers.
 Shapes: b samples, C side of the canvas, K patches kept, L tokens.
 """
 
@@ -43,7 +43,7 @@ def join(chunks: Sequence[Chunk]) -> Batch:
 
 
 class DecodedPair(NamedTuple):
-    """A sample that decodes: where it is, its draws and the side of its crop."""
+    """A sample whose picture decodes: where it is, its draws and the side of its crop."""
 
     shard: Shard
     row: int
@@ -142,7 +142,7 @@ class Chunks:
     def _neighbour(
         self, place: tuple[int, int, int], epoch: np.int64, out: images.Pixels
     ) -> DecodedPair:
-        """The first pair after a place that decodes, the same whoever looks for it."""
+        """The first pair after a place that decodes: the same in every process."""
         source, first, row = place
         for index, following in self._after(source, first, row):
             shard = self.shards.get(source, index)

@@ -2,8 +2,7 @@
 
 JPEGs come through libjpeg-turbo, by simplejpeg where it is installed and by Pillow elsewhere, with
 the same pixels. Alpha is laid on white, 16 bits of grey become their upper 8; pixels stay as they
-are stored, whatever turn EXIF asks for, as in CLIP's own transform. Refuses to know datasets and
-devices.
+are stored, whatever turn EXIF asks for, as in CLIP's own transform.
 Shapes: B batch, S side, C channels.
 """
 
@@ -26,7 +25,7 @@ except ImportError:
 FORMATS = tuple(format.name.upper() for format in PICTURE_FORMATS)
 """What Pillow may take bytes for; for others it would start programs (EPS)."""
 MAX_PIXELS = 1 << 26
-"""Width times height above which nothing is decoded or resized: many threads do it at a time."""
+"""Width times height above which nothing is decoded or resized: many threads do so at once."""
 MAX_SCANNED = 1 << 30
 """Width times height times scans of a JPEG: each scan costs a pass over all pixels."""
 DCT_SCALES = (8, 4, 2, 1)

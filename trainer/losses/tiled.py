@@ -57,8 +57,8 @@ class RowBlock:
     def tiles(self) -> Iterator[Tile]:
         """All tiles, those of the first rows first."""
         num_rows, num_columns = len(self.image_bE), len(self.text_BE)
-        # Row by row, so that a tile's rows stay in the cache while all columns pass them. The order
-        # fixes that of the float32 sums, and with it the bits of the loss.
+        # The order of the tiles is that of the float32 sums over them: another one gives a loss of
+        # other bits.
         for row in range(0, num_rows, self.side):
             for column in range(0, num_columns, self.side):
                 yield Tile(

@@ -30,7 +30,7 @@ class LossFigures:
     pairs: int
     seconds: float
     memory: int | None
-    """Bytes beyond the rows at the peak; None where nobody counts."""
+    """Bytes beyond the rows at the peak; None on a CPU."""
     dense_seconds: float | None
     dense_memory: int | None
     skipped: str | None

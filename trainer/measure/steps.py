@@ -46,7 +46,7 @@ class Setting:
     compiled: bool
     steps: int
     deterministic: bool = True
-    """As runs are unless told otherwise; the peer never is."""
+    """As runs are by default; the peer never is."""
 
     def run(self, num_workers: int = 0) -> RunConfig:
         """How a run of ours carries out such steps."""
@@ -215,8 +215,8 @@ def _measured(step: Callable[[], object], setting: Setting) -> tuple[float, int 
 
 
 def _derived(who: str, setting: Setting, seconds: float, memory: int | None) -> StepFigures:
-    each = BACKWARD * forward_flops(setting.config.shape(), setting.text_length)
-    flops = each * setting.batch / seconds
+    per_pair = BACKWARD * forward_flops(setting.config.shape(), setting.text_length)
+    flops = per_pair * setting.batch / seconds
     peak = peak_flops(setting.device)
     return StepFigures(
         who=who,

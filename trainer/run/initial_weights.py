@@ -34,14 +34,16 @@ class InitialWeights:
     def state_dict(self, shape: ModelConfig) -> dict[str, Tensor]:
         """Its state dict, brought to `shape`; ConfigError where more than positions differ."""
         model, _ = load_weights(self.path)
-        state, found = resized(
+        state, resized_shape = resized(
             model.state_dict(),
             model.config,
             image_size=shape.image_size,
             context_length=shape.context_length,
         )
-        if found != shape:
-            both = [(name, getattr(found, name), getattr(shape, name)) for name in _names(shape)]
+        if resized_shape != shape:
+            both = [
+                (name, getattr(resized_shape, name), getattr(shape, name)) for name in _names(shape)
+            ]
             apart = "; ".join(f"{name} {one}, not {two}" for name, one, two in both if one != two)
             raise ConfigError(f"start: {self.path} is another architecture: {apart}")
         return state

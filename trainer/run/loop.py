@@ -2,7 +2,7 @@
 
 Where data stand is one number, the steps done: which pairs come next is a pure function of it. What
 the clock says goes to the trackers, never into a result. Every process of a world holds a `Run`;
-the first one writes. Refuses to know what launched it.
+the first one writes.
 """
 
 import logging
@@ -36,12 +36,12 @@ from trainer.run.throughput import ThroughputMeter
 from trainer.run.trackers import Trackers
 
 LEAST_DRAWN = 1000
-"""Pairs that the budget for undecodable pictures is at least a share of."""
+"""The budget for undecodable pictures is a share of at least this many pairs."""
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainResult:
     """A finished run; nothing in it depends on the clock or on how often the run was stopped."""
 
@@ -52,14 +52,21 @@ class TrainResult:
     refused_steps: int
     """Steps left out because the loss or gradient was not finite."""
     rewinds: int
-    """Times that the last good checkpoint's weights were taken up again."""
+    """How often the last good checkpoint's weights were restored."""
     metrics: tuple[Metrics, ...]
-    """One every `log_every` steps, and the last."""
+    """One row per `log_every` steps, and the last step's."""
     seen: tuple[npt.NDArray[np.bool_], ...]
     """Per source, per row: was the pair drawn at least once."""
     bad: tuple[str, ...]
     """Uids, in hex, whose image did not decode."""
     num_parameters: int
+
+    def __repr__(self) -> str:
+        loss = f", loss {self.metrics[-1].loss:.4f}" if self.metrics else ""
+        return (
+            f"TrainResult({str(self.weights)!r}, {self.steps:,} steps on {self.samples_seen:,} "
+            f"samples{loss}, {self.refused_steps} refused, {self.rewinds} rewinds)"
+        )
 
 
 class Run:
@@ -112,7 +119,7 @@ class Run:
         self.pausing: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def _open(self) -> None:
-        """What only one process may have, the lock first; then, if asked to, the long look."""
+        """Lock the folder and open trackers in the first process, then verify files if asked to."""
         run = self.run
         if self._first:
             root = self.workdir / "checkpoints"
@@ -152,7 +159,7 @@ class Run:
         return row, stops > 0
 
     def save(self, regular: bool, discredited: int | None = None) -> None:
-        """Hand a checkpoint of this moment to the writer; all processes must come along.
+        """Hand a checkpoint of this moment to the writer; all processes must call it.
 
         Only a `regular` one may be rewound to: when a run is stopped must not decide its weights.
         After a rewind those from the step `discredited` on are removed.
@@ -208,7 +215,7 @@ class Run:
         )
 
     def close(self) -> None:
-        """Wait until the last checkpoint is on the disk, and let go of the folder."""
+        """Wait until the last checkpoint is on the disk, and release the folder."""
         try:
             if self._checkpoints is not None:
                 self._checkpoints.close()
@@ -235,10 +242,10 @@ class Run:
             )
 
     def _rewind(self) -> int:
-        """Take up the last good weights again; steps and samples go on.
+        """Restore the last good weights; steps and samples go on.
 
-        Good are those that a healthy loss has confirmed: not the ones with which the bad steps
-        began. Returns the first step whose checkpoint is discredited.
+        Good weights are those that a healthy loss has confirmed: not the ones with which the bad
+        steps began. Returns the first step whose checkpoint is discredited.
         """
         guard = self.guard
         what = f"step {self.step}: {guard.refused_in_a_row or guard.spikes_in_a_row} steps in a row"
@@ -249,12 +256,12 @@ class Run:
             )
         if self._checkpoints is not None:
             self._checkpoints.wait()
-        self.world.sum([0])  # nobody reads before the first process has written
+        self.world.sum([0])  # no process reads before the first one has written
         root, first = self.workdir / "checkpoints", self.step - guard.bad_in_a_row
         saved = manager.newest(root, good=True, before=first)
         if saved is None:
             saved = manager.newest(root, good=True)
-        self.world.sum([0])  # nor writes before all have read
+        self.world.sum([0])  # nor does it write before all have read
         if saved is None:
             raise Diverged(
                 f"{what}, before any checkpoint that can be gone back to; lower lr, lengthen "
@@ -266,7 +273,7 @@ class Run:
         return max(first, saved.step + 1)
 
     def _newest(self) -> manager.Checkpoint | None:
-        """What to go on from; CheckpointError if it is of another run, or ranks disagree."""
+        """The checkpoint to resume; CheckpointError if it is of another run, or ranks disagree."""
         saved = manager.newest(self.workdir / "checkpoints")
         if not self.world.agree(-1 if saved is None else saved.step):
             raise CheckpointError(

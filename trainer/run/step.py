@@ -4,7 +4,7 @@ The batch is contrasted whole, whatever goes through the towers at once: with a 
 embeddings are computed without a graph, the loss is differentiated with respect to them, and the
 towers are run again, one micro-batch at a time, to carry that gradient on (gradient caching, Gao et
 al. 2021). Nothing in the towers draws at random, so the second run repeats the first. The learning
-rate is a pure function of the step. Knows no dataset and no files.
+rate is a pure function of the step.
 """
 
 import math
@@ -31,9 +31,10 @@ DTYPES: dict[Precision, torch.dtype] = {
     "fp16": torch.float16,
 }
 LENGTHS = 64
-"""Kernels of one block that may be compiled: texts are as long as the batch's longest."""
+"""Most variants of one compiled block: one per length of text, and a batch is as long as its
+longest text."""
 FIRST_SCALE = 1024.0
-"""Factor on the loss under fp16 to begin with: it grows on its own where there is room."""
+"""Initial factor on the loss under fp16; the scaler raises it where there is room."""
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -57,12 +58,12 @@ def new_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A step: whether loss and gradient were finite (else nothing changed), and its metrics."""
+    """One step: whether loss and gradient were finite (else nothing changed), and its metrics."""
 
     finite: bool
     loss: float
     metrics: Callable[[], Metrics]
-    """Computes them: the geometry costs a little, and most steps are not asked."""
+    """Computes them on demand: the geometry costs a little, and most steps log nothing."""
 
 
 class Stepper:
@@ -182,7 +183,7 @@ class Stepper:
         return contrastive_loss(*seen, self.config, pairs, group=self.world.group)
 
     def _backward(self, value: Tensor) -> None:
-        """Gradients are averaged over processes but are each a share of a sum: times their number.
+        """Gradients are averaged over processes, but each is a share of a sum: times their number.
 
         With fp16 the scaler's factor keeps small gradients from vanishing.
         """
@@ -195,11 +196,11 @@ class Stepper:
     def _clip(self) -> Tensor:
         """Bring the whole gradient's norm to the limit; the norm before that."""
         self._scaler.unscale_(self.optimizer)
-        found = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = data_parallel.total_norm(found)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = data_parallel.total_norm(gradients)
         if self.config.grad_clip_norm:
             factor = (self.config.grad_clip_norm / (norm + 1e-6)).clamp(max=1.0)
-            torch._foreach_mul_(data_parallel.local_tensors(found), factor)
+            torch._foreach_mul_(data_parallel.local_tensors(gradients), factor)
         return norm
 
     def _update(self, rate: float, finite: bool) -> None:

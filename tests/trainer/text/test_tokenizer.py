@@ -81,7 +81,7 @@ def random_words(count: int) -> list[str]:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_ids_are_open_clips(peer: Any, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing_known = words.Words()
+    nothing_known = words.WordCache()
     monkeypatch.setattr(words, "_words", lambda: nothing_known)
     if not fast:
         monkeypatch.setattr(words, "_fast", lambda: None)
@@ -211,7 +211,7 @@ def test_batches_of_any_size_give_the_rows_of_their_texts(monkeypatch: pytest.Mo
 def test_words_are_forgotten_before_they_fill_the_memory(
     limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = words.Words()
+    small = words.WordCache()
     monkeypatch.setattr(words, "_words", lambda: small)
     monkeypatch.setattr(words, limit, 500)
     monkeypatch.setattr(tokenizer, "BLOCK", 10)
@@ -223,7 +223,7 @@ def test_words_are_forgotten_before_they_fill_the_memory(
 
 def test_words_that_share_their_slots_keep_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "SLOT_BITS", 4)
-    crowded = words.Words()
+    crowded = words.WordCache()
     monkeypatch.setattr(words, "_words", lambda: crowded)
     texts = random_words(100)
     expected = [[SOT, *encode_words(clean(text))[:75], EOT] for text in texts]

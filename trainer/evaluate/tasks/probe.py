@@ -1,4 +1,4 @@
-"""The linear probe: how well one linear map tells classes apart in a model's frozen embeddings.
+"""The linear probe: how well one linear map separates classes in a model's frozen embeddings.
 
 Multinomial logistic regression with an L2 penalty (Radford et al. 2021, appendix A.3), by L-BFGS in
 float64. The strength of the penalty is chosen inside the training part, never on what is scored.
