@@ -68,7 +68,7 @@ class Loader:
         """Everything that the rank needs for step `step`."""
         return join([self._chunks.fetch(*span) for span in self._spans(step, step + 1)])
 
-    def batches(self, first: int, last: int) -> Iterator[Batch]:
+    def batches(self, first: int, last: int) -> Generator[Batch]:
         """Batches of steps `first` to `last` - 1; the next is prepared while one is used."""
         spans = self._spans(first, last)
         if self._num_workers:

@@ -29,7 +29,7 @@ FINEST_SHARE = 10**6
 
 @dataclass(frozen=True)
 class Places:
-    """Where samples lie, one number per sample in each array; `row` is numbered within the shard."""
+    """Where samples lie, one number per sample and array; `row` is numbered in its shard."""
 
     source: Ints
     epoch: Ints

@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, multiprocessing
+from torch import Tensor
 from torch import distributed as dist
+from torch.multiprocessing.spawn import start_processes
 from torch.nn import functional as F
 
 from tests.support.dense_loss import (
     OBJECTIVES,
     embeddings,
     exact,
+    gradient,
     hints,
     leaves,
     part,
@@ -82,9 +84,9 @@ Compute = Callable[[Tensor, Tensor, Tensor, Tensor], LossOutput]
 def of_leaves(inputs: list[Tensor], compute: Compute) -> list[Tensor]:
     image, text, scale, bias = inputs
     loss = compute(image, text, scale, bias)
-    loss.value.backward()
+    torch.autograd.backward(loss.value)
     metrics = torch.stack([loss.positive_cosine, loss.margin])
-    return [loss.value.detach(), metrics, *(leaf.grad for leaf in inputs)]
+    return [loss.value.detach(), metrics, *map(gradient, inputs)]
 
 
 def of_micro_batches(inputs: list[Tensor], compute: Compute) -> list[Tensor]:
@@ -95,14 +97,13 @@ def of_micro_batches(inputs: list[Tensor], compute: Compute) -> list[Tensor]:
         outputs = [tower(x, w) for x, w in zip((pixels, words), matrices, strict=True)]
     rows = leaves(outputs, pixels.dtype)
     loss = compute(rows[0], rows[1], scale, bias)
-    loss.value.backward()
+    torch.autograd.backward(loss.value)
     for first in range(0, len(pixels), 5):
         some = slice(first, first + 5)
         for x, w, row in zip((pixels, words), matrices, rows, strict=True):
-            tower(x[some], w).backward(row.grad[some])
+            torch.autograd.backward(tower(x[some], w), gradient(row)[some])
     metrics = torch.stack([loss.positive_cosine, loss.margin])
-    by_weights = [matrix.grad for matrix in matrices]
-    return [loss.value.detach(), metrics, *by_weights, scale.grad, bias.grad]
+    return [loss.value.detach(), metrics, *map(gradient, (*matrices, scale, bias))]
 
 
 def work(rank: int, folder: Path) -> None:
@@ -133,7 +134,8 @@ def work(rank: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.spawn(work, (folder,), nprocs=max(WORLDS))
+    spawn: Callable[..., None] = start_processes
+    spawn(work, (folder,), nprocs=max(WORLDS), start_method="spawn")
     return folder
 
 
@@ -151,7 +153,7 @@ def cases(name: str, cached: bool) -> list[Case]:
 
 
 @every_objective
-def test_value_and_readings_are_the_same_bits_on_every_rank(folder: Path, name: str) -> None:
+def test_value_and_metrics_are_the_same_bits_on_every_rank(folder: Path, name: str) -> None:
     for case in cases(name, cached=False):
         first, *others = by_rank(folder, case)
         for rank in others:
@@ -178,7 +180,7 @@ def test_gradients_of_micro_batches_on_n_ranks_are_those_of_one_pass(
 ) -> None:
     for case in cases(name, cached=True):
         ranks = by_rank(folder, case)
-        summed = [sum(rank[place] for rank in ranks) for place in range(2, 6)]
+        summed = [torch.stack([rank[place] for rank in ranks]).sum(0) for place in range(2, 6)]
 
         def compute(i: Tensor, t: Tensor, s: Tensor, b: Tensor, case: Case = case) -> LossOutput:
             return contrastive_loss(i, t, s, b, case.objective, case.pairs)

@@ -32,7 +32,8 @@ def run(check: str, **environment: str) -> dict[str, float]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def errors() -> dict[str, float]:
@@ -56,8 +57,11 @@ def errors() -> dict[str, float]:
 
 def in_columns(pairs: Pairs) -> Pairs:
     """The same, with ids that do not lie side by side."""
-    apart = (torch.stack([ids, ids], dim=1)[:, 0] for ids in (pairs.image_ids_B, pairs.text_ids_B))
-    return Pairs(*apart, pairs.weights_B)
+    assert pairs.image_ids_B is not None and pairs.text_ids_B is not None
+    image_ids_B, text_ids_B = (
+        torch.stack([ids, ids], dim=1)[:, 0] for ids in (pairs.image_ids_B, pairs.text_ids_B)
+    )
+    return Pairs(image_ids_B, text_ids_B, pairs.weights_B)
 
 
 def binaries() -> dict[str, float]:
@@ -66,7 +70,7 @@ def binaries() -> dict[str, float]:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    sizes = {}
+    sizes: dict[str, float] = {}
     for kernel, chosen in (
         (kernels._update_kernel, {"NUM_IDS": 2, "SMOOTH": True, "LINES": 16, "ALONG": 128}),
         (kernels._gradients_kernel, {"NUM_IDS": 2, "ROWS": 32, "COLUMNS": 128}),

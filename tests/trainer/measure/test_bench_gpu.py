@@ -202,7 +202,7 @@ def test_the_peer_is_the_same_model(open_clip: object) -> None:
 def test_a_batch_that_memory_refuses_gives_way_to_a_smaller_one() -> None:
     tried = []
 
-    def make(setting: Setting) -> object:
+    def make(setting: Setting) -> Callable[[], object]:
         tried.append(setting.batch)
         if setting.batch > 100:
             raise torch.OutOfMemoryError

@@ -4,7 +4,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ import torch
 from tests.support.folders import coloured_pairs, write_dataset
 from tests.support.micro import MICRO, config, result_bytes
 from tests.support.ranks import World, note, noted, rank, run_world
+from trainer.checkpoints import manager
 from trainer.checkpoints.weights import load_weights
 from trainer.config import RunConfig, TrainConfig
 from trainer.data.batch import Batch
 from trainer.data.loader import Loader, Source
 from trainer.errors import CheckpointError, Diverged, Stopped
-from trainer.losses.objectives import LossOutput
+from trainer.losses.objectives import LossOutput, contrastive_loss
 from trainer.models.config import MODELS
 from trainer.run import loop, step
 from trainer.run.heartbeat import EXIT_TRY_AGAIN
@@ -69,7 +70,7 @@ class Noting(Loader):
 
     folder: Path
 
-    def batches(self, first: int, last: int) -> Iterator[Batch]:
+    def batches(self, first: int, last: int) -> Generator[Batch]:
         for number, batch in enumerate(super().batches(first, last), first):
             note(self.folder / f"samples-{rank()}", [number, batch.uids.tolist()])
             yield batch
@@ -79,7 +80,7 @@ def noted_run(dataset: Path, workdir: Path, notes: Path, options: dict[str, Any]
     """A run in a process of its own that notes samples and losses of every step."""
     MODELS["micro"] = MICRO
     Noting.folder = notes
-    loop.Loader = Noting  # type: ignore[misc]
+    pytest.MonkeyPatch().setattr(loop, "Loader", Noting)  # the process ends with the run
     made = config(steps=STEPS, batch_size=8, log_every=1)
     rest = {name: value for name, value in options.items() if name != "held"}
     settings = RunConfig(num_threads=1, checkpoint_every_steps=3, **rest)
@@ -255,10 +256,10 @@ def test_a_run_that_goes_astray_is_rewound_and_ends_with_finite_weights(
     squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Steps 12 to 15 have no finite loss; two of them rewind to step 10, and the run goes on."""
-    exact, asked = step.contrastive_loss, iter(range(1000))
+    asked = iter(range(1000))
 
     def broken(*arguments: Any, **options: Any) -> LossOutput:
-        loss = exact(*arguments, **options)
+        loss = contrastive_loss(*arguments, **options)
         bad = 12 <= next(asked) < 16
         return LossOutput(loss.value * (torch.nan if bad else 1), loss.positive_cosine, loss.margin)
 
@@ -267,21 +268,23 @@ def test_a_run_that_goes_astray_is_rewound_and_ends_with_finite_weights(
     result = go(config(refused_limit=2), dataset, tmp_path / "run", checkpoint_every_steps=5)
     assert (result.steps, result.refused_steps, result.rewinds) == (30, 4, 2)
     assert all(np.isfinite(row.loss) for row in result.metrics)
-    monkeypatch.setattr(step, "contrastive_loss", lambda *a, **o: _nothing(exact(*a, **o)))
+    monkeypatch.setattr(
+        step, "contrastive_loss", lambda *a, **o: _nothing(contrastive_loss(*a, **o))
+    )
     with pytest.raises(Diverged, match="lower lr"):
         go(config(seed=1), dataset, tmp_path / "hopeless", checkpoint_every_steps=5)
 
 
 def _at_steps(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> None:
     """From now on the loss of these steps (from 0) is not finite, whoever takes them."""
-    exact, call, current = step.contrastive_loss, step.Stepper.__call__, [0]
+    call, current = step.Stepper.__call__, [0]
 
     def noting(stepper: step.Stepper, number: int, batch: Batch) -> step.Outcome:
         current[0] = number
         return call(stepper, number, batch)
 
     def broken(*arguments: Any, **options: Any) -> LossOutput:
-        loss = exact(*arguments, **options)
+        loss = contrastive_loss(*arguments, **options)
         return _nothing(loss) if bad(current[0]) else loss
 
     monkeypatch.setattr(step.Stepper, "__call__", noting)
@@ -292,7 +295,8 @@ def test_weights_that_an_update_ruined_are_not_gone_back_to(
     squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The checkpoint of step 20 was written before any loss could tell that it is worthless."""
-    call, ruined = step.Stepper.__call__, []
+    call = step.Stepper.__call__
+    ruined: list[int] = []
 
     def ruining(stepper: step.Stepper, number: int, batch: Batch) -> step.Outcome:
         outcome = call(stepper, number, batch)
@@ -320,7 +324,8 @@ def test_weights_that_are_not_finite_are_no_result(
     def ruining(stepper: step.Stepper, number: int, batch: Batch) -> step.Outcome:
         outcome = call(stepper, number, batch)
         with torch.no_grad():
-            stepper.model.visual.proj[0, 0] = torch.nan
+            visual: Any = stepper.model.visual
+            visual.proj[0, 0] = torch.nan
         return outcome
 
     monkeypatch.setattr(step.Stepper, "__call__", ruining)
@@ -350,20 +355,20 @@ def test_where_a_run_is_stopped_or_saved_does_not_decide_what_it_goes_back_to(
 def rewound(dataset: Path, workdir: Path) -> None:
     """Rank 1 is late to read what both go back to."""
     MODELS["micro"] = MICRO
-    read, writes = loop.manager.newest, loop.manager.CheckpointManager.save
+    read, writes = manager.newest, manager.CheckpointManager.save
 
     def late(root: Path, **asked: Any) -> Any:
         if asked.get("good") and rank() == 1:
             time.sleep(1)
         return read(root, **asked)
 
-    def noting(manager: Any, saved: Any, *rest: Any) -> None:
+    def noting(checkpoints: Any, saved: Any, *rest: Any) -> None:
         note(workdir.parent / "saved", [time.monotonic(), saved.step])
-        writes(manager, saved, *rest)
+        writes(checkpoints, saved, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.manager, "newest", late)
-        patch.setattr(loop.manager.CheckpointManager, "save", noting)
+        patch.setattr(manager, "newest", late)
+        patch.setattr(manager.CheckpointManager, "save", noting)
         _at_steps(patch, lambda number: 9 <= number < 14)
         settings = RunConfig(num_threads=1, checkpoint_every_steps=4)
         result = train(config(refused_limit=5), [Source(dataset)], workdir, settings)
