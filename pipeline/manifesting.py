@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.dataset.manifest import Manifest, Part, Source, digest_of
+from pipeline.dataset.manifest import InputRef, Manifest, Part, digest_of
 from pipeline.dataset.provenance import revision, versions
 from pipeline.errors import StageFailed
 from pipeline.identity import stage_source
@@ -11,7 +11,7 @@ from pipeline.store.result import Result
 from pipeline.work import StageRun
 
 
-def make_manifest(run: StageRun, key: str, inputs: Mapping[str, Source], total: int) -> Manifest:
+def make_manifest(run: StageRun, key: str, inputs: Mapping[str, InputRef], total: int) -> Manifest:
     """From the records of `total` parts; StageFailed unless every row is accounted for."""
     parts = tuple(Part.from_json(record) for record in run.writer.records("done", range(total)))
     dropped = [part.files["dropped"].digest for part in parts if "dropped" in part.files]

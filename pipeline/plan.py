@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.dataset.errors import DatasetError, UserError
-from pipeline.dataset.manifest import Manifest, Source
+from pipeline.dataset.manifest import InputRef, Manifest
 from pipeline.errors import StageFailed
 from pipeline.identity import defaults, recipe_key, stage_source
 from pipeline.inputs import resolve
@@ -49,7 +49,7 @@ class Step:
     why: str
     key: str = ""
     folder: str = ""
-    inputs: Mapping[str, Source] = field(default_factory=dict)
+    inputs: Mapping[str, InputRef] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
@@ -84,12 +84,12 @@ class Planner:
 
     def step(self, node: Node) -> Step:
         """What to do about a stage, given what is finished so far."""
-        inputs: dict[str, Source] = {}
+        inputs: dict[str, InputRef] = {}
         for side, name in {UPSTREAM: node.upstream, **node.sides}.items():
             source = self.side(name)
             if source is None:
                 return Step(node, Action.WAITS, f"for {name}")
-            inputs[side] = Source(name, source.content_digest)
+            inputs[side] = InputRef(name, source.content_digest)
         digests = {side: source.digest for side, source in inputs.items()}
         key = recipe_key(node.stage, node.params, digests)
         folder = f"{node.stage.name}/{key[:KEY_DIGITS]}"
@@ -123,7 +123,7 @@ class Planner:
     def _reason(
         self,
         node: Node,
-        inputs: Mapping[str, Source],
+        inputs: Mapping[str, InputRef],
         folder: str,
     ) -> tuple[Action, str]:
         if done := len(self.store.paths(f"{folder}/done")):

@@ -5,7 +5,7 @@
 First that kernels and compiled blocks compute what plain code does, then steps of each model beside
 open_clip's (or, without it, our towers under a dense loss), then the loss alone by size of batch,
 then, with --dataset, whether real files keep the GPU busy. Needs torch, numpy and safetensors; a
-dataset also pyarrow, Pillow and what else reading takes. Nothing is asked of a network.
+dataset also pyarrow, Pillow and what else reading takes. It needs no network.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from trainer.errors import ConfigError
 from trainer.measure.checks import compiled_agrees, losses_agree
 from trainer.measure.device import Machine, free_memory
 from trainer.measure.losses import loss_figures
-from trainer.measure.page import Page, Steps
+from trainer.measure.measurements import Measurements, StepComparison
 from trainer.measure.steps import Setting, largest_batch, our_figures, peer_figures
 from trainer.models.config import model_config
 
@@ -40,66 +40,71 @@ def main(arguments: list[str] | None = None) -> int:
         device = _usable(options.device)
         settings = _settings(options, device)
         _check_dataset(options, settings)
-        page = Page(Machine.of(device))
-        print(page.machine, flush=True)
-        for figure in _measured(page, options, settings, device):
+        results = Measurements(Machine.of(device))
+        print(results.machine, flush=True)
+        for figure in _measured(results, options, settings, device):
             print(figure, flush=True)
             # What was measured is kept, whatever happens to the rest.
             if options.json:
-                options.json.write_text(json.dumps(page.as_json(), indent=1) + "\n")
+                options.json.write_text(json.dumps(results.as_json(), indent=1) + "\n")
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"\n{page.markdown()}")
-    return 0 if not page.failures and all(check.passed for check in page.checks) else 1
+    print(f"\n{results.markdown()}")
+    return 0 if not results.failures and all(check.passed for check in results.checks) else 1
 
 
 def _measured(
-    page: Page, options: argparse.Namespace, settings: list[Setting], device: torch.device
+    results: Measurements,
+    options: argparse.Namespace,
+    settings: list[Setting],
+    device: torch.device,
 ) -> Iterator[object]:
-    """Fill the page, one figure at a time; a part that fails costs none of the others."""
-    with _part(page, "agreement of losses", device):
-        page.checks += losses_agree(device)
-        yield from page.checks
+    """Fill the results, one figure at a time; a part that fails costs none of the others."""
+    with _part(results, "agreement of losses", device):
+        results.checks += losses_agree(device)
+        yield from results.checks
     for setting in settings[:1]:
         if setting.compiled and setting.precision != "fp32":
-            with _part(page, f"agreement of {setting.model}, compiled", device):
-                page.checks.append(compiled_agrees(replace(setting, batch=CHECKED_BATCH)))
-                yield page.checks[-1]
+            with _part(results, f"agreement of {setting.model}, compiled", device):
+                results.checks.append(compiled_agrees(replace(setting, batch=CHECKED_BATCH)))
+                yield results.checks[-1]
     for setting in settings:
-        with _part(page, f"steps of {setting.model}", device):
-            yield from _steps(page, setting, options)
+        with _part(results, f"steps of {setting.model}", device):
+            yield from _steps(results, setting, options)
     for pairs in options.loss_pairs:
-        with _part(page, f"loss of {pairs:,} pairs", device):
-            page.losses.append(loss_figures(pairs, device))
-            yield page.losses[-1]
-    yield from page.failures
+        with _part(results, f"loss of {pairs:,} pairs", device):
+            results.losses.append(loss_figures(pairs, device))
+            yield results.losses[-1]
+    yield from results.failures
 
 
-def _steps(page: Page, setting: Setting, options: argparse.Namespace) -> Iterator[object]:
+def _steps(
+    results: Measurements, setting: Setting, options: argparse.Namespace
+) -> Iterator[object]:
     """One model: our steps, the peer's, and ours on real pairs where a dataset is given."""
     if not setting.batch:
         setting = replace(setting, batch=largest_batch(setting))
     ours = our_figures(setting)
-    page.steps.append(Steps(ours, None))
+    results.steps.append(StepComparison(ours, None))
     yield ours
-    with _part(page, f"the peer's steps of {setting.model}", setting.device):
-        page.steps[-1] = Steps(ours, peer_figures(setting))
-        yield page.steps[-1].peer
+    with _part(results, f"the peer's steps of {setting.model}", setting.device):
+        results.steps[-1] = StepComparison(ours, peer_figures(setting))
+        yield results.steps[-1].peer
     if options.dataset:
         from trainer.measure.feeding import feeding  # needs pyarrow, and the rest does not
 
-        with _part(page, f"{setting.model} on real pairs", setting.device):
+        with _part(results, f"{setting.model} on real pairs", setting.device):
             fed = replace(setting, batch=ours.batch)
-            page.feeding.append(feeding(fed, options.dataset, options.workers))
-            yield page.feeding[-1]
+            results.feeding.append(feeding(fed, options.dataset, options.workers))
+            yield results.feeding[-1]
 
 
 @contextmanager
-def _part(page: Page, name: str, device: torch.device) -> Iterator[None]:
-    """Whatever fails inside (memory, a compiler, a peer's import) is noted, and the bench goes on.
+def _part(results: Measurements, name: str, device: torch.device) -> Iterator[None]:
+    """What fails inside (memory, a compiler, a peer's import) is recorded, and the others go on.
 
-    A ConfigError passes: what was asked for cannot be had.
+    A ConfigError passes: what was asked for cannot be measured.
     """
     try:
         yield
@@ -108,7 +113,7 @@ def _part(page: Page, name: str, device: torch.device) -> Iterator[None]:
     except Exception as error:
         traceback.print_exc()
         line = (str(error).splitlines() or [""])[0]
-        page.failures.append(f"{name}: {type(error).__name__}: {line}")
+        results.failures.append(f"{name}: {type(error).__name__}: {line}")
     free_memory(device)
 
 
@@ -123,7 +128,7 @@ def _check_dataset(options: argparse.Namespace, settings: list[Setting]) -> None
 
 
 def _settings(options: argparse.Namespace, device: torch.device) -> list[Setting]:
-    """One a model; a batch of 0 is to be the largest that fits."""
+    """One setting per model; a batch of 0 is to be the largest that fits."""
     models, batches = options.models, options.batch or [0]
     if len(batches) == 1:
         batches = batches * len(models)
@@ -131,12 +136,12 @@ def _settings(options: argparse.Namespace, device: torch.device) -> list[Setting
         raise ConfigError(f"--batch: {len(batches)} sizes for {len(models)} models; give 1 or all")
     compiled = device.type == "cuda" if options.compile is None else options.compile
     precision: Precision = options.precision
-    made = []
+    settings = []
     for model, batch in zip(models, batches, strict=True):
         length = options.text_length or model_config(model).context_length
         mode = (precision, compiled, options.steps, options.deterministic)
-        made.append(Setting(model, batch, device, length, *mode))
-    return made
+        settings.append(Setting(model, batch, device, length, *mode))
+    return settings
 
 
 def _usable(name: str) -> torch.device:
@@ -159,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         "--batch",
         nargs="*",
         type=int,
-        help="pairs a step: one size, or one a model; default: what fits",
+        help="pairs per step: one size, or one per model; default: what fits",
     )
     add("--precision", choices=["bf16", "fp16", "fp32"], default="bf16")
     add("--text-length", type=int, help="tokens of our texts; default: all, as the peer has them")
@@ -170,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         "--deterministic",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="kernels that give the same bits every time, as a run has unless told otherwise",
+        help="kernels that give the same bits every time, as a run has by default",
     )
     add("--loss-pairs", nargs="*", type=int, default=[8192, 32768, 131072])
     add("--dataset", type=Path, help="a folder of pairs to feed the steps from as well")

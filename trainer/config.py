@@ -1,57 +1,49 @@
-"""What a training run is, in two frozen records: what its weights depend on, and how it is run.
+"""What a training run is, in frozen records: what its weights depend on, and how it is run.
 
-`TrainConfig` is identity: a checkpoint is taken up only under the same one. `RunConfig` (device,
-processes, checkpoints, trackers) may change between one start and the next.
+`TrainConfig`, which includes the `Objective`, is identity: a checkpoint is resumed only under the
+same one. `RunConfig` (device, processes, checkpoints, trackers) may change between one start and
+the next.
 """
 
-import ast
-import inspect
-import math
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, fields
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from trainer.errors import ConfigError
 from trainer.models.config import ModelConfig, model_config
-
-if TYPE_CHECKING:
-    from trainer.losses.objectives import Objective
+from trainer.records import Record
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Loss = Literal["clip", "siglip", "cyclip"]
 Parallel = Literal["ddp", "fsdp"]
 
 
-class _Record:
-    """What both records share: values of the declared types, and reading from JSON's objects."""
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised.
 
-    def _check(self, least: Mapping[str, float]) -> None:
-        hints = get_type_hints(type(self))
-        for field in _fields(type(self)):
-            value = getattr(self, field.name)
-            _of_type(field.name, value, hints[field.name])
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{field.name}: {value} is no finite number")
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and value < bound:
-                raise ConfigError(f"{name}: {value} is less than {bound:g}")
+    - clip: symmetric cross-entropy of the cosines (Radford et al. 2021, figure 3); the weight of a
+      pair is that of its row and its column.
+    - siglip: sigmoid loss summed over all entries, divided by B (Zhai et al. 2023); an entry has
+      the mean weight of its two pairs.
+    - cyclip: clip, and cyclip_in * B * mean((cosine of two images - of their texts)^2) +
+      cyclip_cross * B * mean((cosine of image i and text j - of image j and text i)^2) (Goel et
+      al. 2022), where hidden entries count as 0 and the others by the mean weight of their pairs.
+    """
 
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """From JSON's object; ConfigError names fields that are unknown or missing."""
-        known = {field.name for field in _fields(cls)}
-        required = {field.name for field in _fields(cls) if field.default is MISSING}
-        if unknown := sorted(set(record) - known):
-            raise ConfigError(f"unknown fields {unknown}; the fields are {sorted(known)}")
-        if missing := sorted(required - set(record)):
-            raise ConfigError(f"fields {missing} are required")
-        return cls(**record)
+    loss: Literal["clip", "siglip", "cyclip"] = "clip"
+    """clip (Radford et al. 2021), siglip (Zhai et al. 2023) or cyclip (Goel et al. 2022)."""
+    pos_reg: float = 0.0
+    """Lambda of the positive-pair regulariser (Chen et al., ICLR 2024), which adds lambda *
+    mean(1 - cosine of positives); 0 turns it off."""
+    cyclip_in: float = 0.25
+    """Lambda of CyCLIP's in-modal term."""
+    cyclip_cross: float = 0.25
+    """Lambda of CyCLIP's cross-modal term."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over the whole batch; in siglip, over the two classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(_Record):
+class TrainConfig(Objective, Record):
     """One run's recipe; sizes are in samples or optimizer steps."""
 
     model: str
@@ -59,9 +51,9 @@ class TrainConfig(_Record):
     steps: int
     """Optimizer steps of the whole run."""
     batch_size: int = 256
-    """Pairs of one step, over all processes; each is contrasted with all others."""
+    """Pairs per step, over all processes; each is contrasted with all others."""
     context_length: int | None = None
-    """Most tokens of a caption, where it is not to be the model's own (77)."""
+    """Most tokens per caption; the model's own number (77) by default."""
     lr: float = 1e-3
     """Peak learning rate."""
     warmup_steps: int = 50
@@ -73,26 +65,16 @@ class TrainConfig(_Record):
     eps: float = 1e-6
     grad_clip_norm: float = 1.0
     """Largest norm of the whole gradient; 0 turns clipping off."""
-    loss: Loss = "clip"
-    """clip (Radford et al. 2021), siglip (Zhai et al. 2023) or cyclip (Goel et al. 2022)."""
-    pos_reg: float = 0.0
-    """Lambda of the positive-pair regulariser (Chen et al., ICLR 2024); 0 turns it off."""
-    cyclip_in: float = 0.25
-    """Lambda of CyCLIP's in-modal term."""
-    cyclip_cross: float = 0.25
-    """Lambda of CyCLIP's cross-modal term."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over the whole batch."""
     mask_duplicates: bool = False
-    """Pairs of the same caption or picture are no negatives of each other."""
+    """Pairs with the same caption or picture are not negatives of each other."""
     weighted: bool = False
-    """Pairs count by the dataset's column `weight`."""
+    """Weight pairs by the dataset's column `weight`."""
     patch_dropout: float = 0.0
     """Share of image patches left out in training (FLIP, Li et al. 2023)."""
     crop_scale_min: float = 0.9
     """Least share of the short side's square that a random square crop keeps; 1 only shifts it."""
     flip: bool = False
-    """Mirror half of the images; off because mirrored writing says something else."""
+    """Mirror half of the images; off by default because it mirrors writing too."""
     colour_jitter: float = 0.0
     """Largest change of brightness, contrast and saturation, as a share; 0 turns it off."""
     shuffle_shards: int = 64
@@ -108,7 +90,7 @@ class TrainConfig(_Record):
     rewind_limit: int = 3
     """Rewinds after which the run gives up."""
     bad_budget: float = 0.01
-    """Share of pairs whose picture may be undecodable before the run gives up."""
+    """Share of pairs that may have an undecodable picture before the run gives up."""
     seed: int = 0
     log_every: int = 10
     """Steps between rows of metrics."""
@@ -127,7 +109,7 @@ class TrainConfig(_Record):
         )
         more = ("grad_clip_norm", "spike_deviations", "rewind_limit", "bad_budget")
         least = dict.fromkeys((*sizes, "spike_limit"), 1.0) | dict.fromkeys((*others, *more), 0.0)
-        self._check(least | {"context_length": 3})
+        self.check(least | {"context_length": 3})
         for name in ("colour_jitter", "patch_dropout", "label_smoothing", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} is not in [0, 1)")
@@ -143,23 +125,27 @@ class TrainConfig(_Record):
             self.model, context_length=self.context_length, logit_bias=self.loss == "siglip"
         )
 
-    def objective(self) -> "Objective":
-        """What is minimised."""
-        # Here, because it loads torch, which a command that plans can spare.
-        from trainer.losses.objectives import Objective
-
-        return Objective(
-            self.loss, self.pos_reg, self.cyclip_in, self.cyclip_cross, self.label_smoothing
-        )
+    def record(self) -> dict[str, Any]:
+        """All fields, as JSON values: for people, and to make the same configuration again."""
+        return asdict(self)
 
     def identity(self) -> dict[str, Any]:
-        """All fields, as JSON values: they decide the result."""
-        return asdict(self)
+        """The required fields and those that differ from their default, as JSON values.
+
+        They decide the result. A field that is added later, with a default that changes nothing,
+        leaves the identities of earlier runs as they are.
+        """
+        defaults = self.defaults()
+        return {
+            name: value
+            for name, value in self.record().items()
+            if name not in defaults or value != defaults[name]
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(_Record):
-    """How a run is carried out; rounding apart, none of it changes what comes out."""
+class RunConfig(Record):
+    """How a run is carried out; apart from rounding, none of it changes the result."""
 
     device: str = "cpu"
     """A torch device: cpu, cuda; under torchrun every process takes the GPU of its local rank."""
@@ -168,7 +154,7 @@ class RunConfig(_Record):
     num_workers: int = 0
     """Processes that decode; 0 decodes in threads of the trainer's own process."""
     micro_batch: int | None = None
-    """Pairs that go through the towers at once in a process (gradient caching); all by default."""
+    """Pairs per process that go through the towers at once (gradient caching); all by default."""
     parallel: Parallel = "ddp"
     """How several processes share the work: ddp, or fsdp, which also splits the parameters."""
     grad_checkpointing: bool = False
@@ -180,7 +166,7 @@ class RunConfig(_Record):
     verify: bool = False
     """Read every file of the dataset and compare its digest before the first step."""
     checkpoint_every_steps: int = 100
-    """Steps between checkpoints; where a run has to be rewound, it goes back to one of these."""
+    """Steps between checkpoints; a run that has to be rewound goes back to one of these."""
     checkpoint_every_s: float | None = None
     """Seconds between checkpoints, in addition."""
     keep_last: int = 2
@@ -190,7 +176,7 @@ class RunConfig(_Record):
     keep_best: bool = False
     """Keep the checkpoint with the lowest training loss too."""
     hang_after_s: float = 300.0
-    """A step that takes this long, and ten times the median, is a hang: told, and ended."""
+    """A step that takes this long, and ten times the median, is a hang: reported, and ended."""
     tensorboard: bool = False
     """Write metrics for TensorBoard too (pip install tensorboard)."""
     wandb: str | None = None
@@ -201,44 +187,4 @@ class RunConfig(_Record):
         ones = ("num_threads", "micro_batch", "checkpoint_every_steps", "keep_every")
         zeros = ("num_workers", "checkpoint_every_s")
         least = {"keep_last": 2.0, "hang_after_s": 1.0}
-        self._check(dict.fromkeys(ones, 1.0) | dict.fromkeys(zeros, 0.0) | least)
-
-
-@cache
-def field_docs(record: type) -> dict[str, str]:
-    """The text under each field of a record in this file, for those that have one."""
-    body = ast.parse(inspect.getsource(record)).body[0]
-    docs: dict[str, str] = {}
-    name = ""
-    for node in body.body if isinstance(body, ast.ClassDef) else []:
-        if isinstance(node, ast.AnnAssign):
-            name = ast.unparse(node.target)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name:
-            docs[name] = str(node.value.value)
-    return docs
-
-
-def field_help(record: type) -> str:
-    """One line a field: name, default and what it says."""
-    docs, lines = field_docs(record), []
-    for field in _fields(record):
-        default = "required" if field.default is MISSING else repr(field.default)
-        lines.append(f"  {field.name} ({default})  {docs.get(field.name, '')}".rstrip())
-    return "\n".join(lines)
-
-
-def _fields(record: Any) -> tuple[Field[Any], ...]:
-    return fields(record)
-
-
-def _of_type(name: str, value: object, hint: Any) -> None:
-    kinds = get_args(hint) or (hint,)
-    if all(isinstance(kind, str) for kind in kinds):
-        if value not in kinds:
-            raise ConfigError(f"{name}: {value!r} is none of {', '.join(kinds)}")
-        return
-    if type(value) is int and float in kinds:
-        return
-    if type(value) not in kinds:
-        names = " or ".join(kind.__name__ for kind in kinds).replace("NoneType", "null")
-        raise ConfigError(f"{name}: {value!r} is not a value of type {names}")
+        self.check(dict.fromkeys(ones, 1.0) | dict.fromkeys(zeros, 0.0) | least)

@@ -1,4 +1,4 @@
-"""The trainer's own errors for people, by what a person does about them."""
+"""The trainer's own errors for people, by what a person can do about them."""
 
 from pipeline.dataset.errors import UserError
 

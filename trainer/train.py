@@ -1,7 +1,7 @@
 """Training: datasets and a configuration in, a model out; stop and go on anywhere.
 
 The same configuration on the same data gives the same bits on the same machine, threads and number
-of processes, however often the run was killed. Run alone, or one process a GPU:
+of processes, however often the run was killed. Run alone, or with one process per GPU:
 
     python -m trainer.train CONFIG.json
     torchrun --nproc-per-node 8 -m trainer.train CONFIG.json
@@ -20,15 +20,21 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.dataset.errors import UserError
-from trainer.arithmetic import as_in_a_run
-from trainer.config import RunConfig, TrainConfig, field_help
+from trainer.config import RunConfig, TrainConfig
 from trainer.data.loader import Source
 from trainer.errors import ConfigError, Stopped
 from trainer.parallel.world import connected
+from trainer.records import field_help
 from trainer.run.heartbeat import EXIT_TRY_AGAIN, Heartbeat
+from trainer.run.initial_weights import InitialWeights
 from trainer.run.loop import Run, TrainResult
 from trainer.run.metrics import Metrics
-from trainer.run.start import Start
+from trainer.run.settings import as_in_a_run
+
+ProgressCallback = Callable[[Metrics], None]
+"""Called with each row of metrics, in the first process."""
+StopSignal = Callable[[], bool]
+"""Whether this process has been asked to stop."""
 
 
 def train(
@@ -37,35 +43,35 @@ def train(
     workdir: Path,
     run: RunConfig | None = None,
     *,
-    start: Start | None = None,
-    progress: Callable[[Metrics], None] | None = None,
-    grace: Callable[[], bool] | None = None,
+    initial_weights: InitialWeights | None = None,
+    progress: ProgressCallback | None = None,
+    stop_signal: StopSignal | None = None,
 ) -> TrainResult:
     """Train, or go on training, in `workdir`, alone or as one of a world's processes.
 
-    `progress` is called with each row of metrics. `grace` is asked after every step; once it says
-    True in any process, all of them save and raise Stopped. Raises ConfigError on what cannot
-    be run, CheckpointError if `workdir` holds another run, DatasetError if the data cannot be
-    read, Diverged if losses stay bad.
+    `progress` is called with each row of metrics. `stop_signal` is called after every step; once it
+    returns True in any process, all of them save and raise Stopped. Raises ConfigError on what
+    cannot be run, CheckpointError if `workdir` holds another run, DatasetError if the data cannot
+    be read, Diverged if losses stay bad.
     """
     run = run or RunConfig()
     with connected(run.device) as world, as_in_a_run(run, config.precision, world.device):
-        state = Run(config, sources, workdir, run, world, start)
+        state = Run(config, sources, workdir, run, world, initial_weights)
         try:
-            return _to_the_end(state, progress, grace or (lambda: False))
+            return _to_the_end(state, progress, stop_signal or (lambda: False))
         finally:
             state.close()
 
 
 def _to_the_end(
-    state: Run, progress: Callable[[Metrics], None] | None, grace: Callable[[], bool]
+    state: Run, progress: ProgressCallback | None, stop_signal: StopSignal
 ) -> TrainResult:
     with Heartbeat(
         state.workdir, state.world.rank, state.world.size, state.run.hang_after_s
     ) as heart:
         state.pausing = heart.paused
         for batch in state.batches():
-            row, stopped = state.advance(batch, grace())
+            row, stopped = state.advance(batch, stop_signal())
             heart.beat(state.step)
             if row is not None and progress is not None:
                 progress(row)
@@ -77,13 +83,13 @@ def _to_the_end(
 
 @dataclass(frozen=True)
 class Job:
-    """What the command is given: one JSON object, taken apart."""
+    """What one JSON object asks for."""
 
     config: TrainConfig
     run: RunConfig
     sources: tuple[Source, ...]
     workdir: Path
-    start: Start | None
+    initial_weights: InitialWeights | None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -104,8 +110,8 @@ class Job:
         try:
             sources = Source.from_json(rest.pop("dataset"))
             workdir = Path(rest.pop("workdir"))
-            begin = rest.pop("start", None)
-            start = None if begin is None else Start(Path(begin))
+            start = rest.pop("start", None)
+            initial_weights = None if start is None else InitialWeights(Path(start))
         except (LookupError, TypeError) as error:
             raise ConfigError(f"not an object with dataset and workdir: {error}") from error
         known = {field.name for field in fields(TrainConfig)}
@@ -117,7 +123,7 @@ class Job:
             RunConfig.from_dict({name: record[name] for name in record if name in run_fields}),
             sources,
             workdir,
-            start,
+            initial_weights,
         )
 
 
@@ -130,7 +136,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         job = Job.read(path)
         result = train(
-            job.config, job.sources, job.workdir, job.run, start=job.start, grace=stop.is_set
+            job.config,
+            job.sources,
+            job.workdir,
+            job.run,
+            initial_weights=job.initial_weights,
+            stop_signal=stop.is_set,
         )
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
@@ -158,8 +169,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         epilog="CONFIG.json is one object: dataset (a folder, or a list of {path, weight, subset}),"
         " workdir, optionally start (a model.safetensors), and these fields.\n\n"
-        f"What comes out depends on:\n{field_help(TrainConfig)}\n\n"
-        f"How it is carried out:\n{field_help(RunConfig)}",
+        f"The result depends on:\n{field_help(TrainConfig)}\n\n"
+        f"How the run is carried out:\n{field_help(RunConfig)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", type=Path, metavar="CONFIG.json")

@@ -16,6 +16,7 @@ from curation.fetch.answers import Answer, FetchReason
 from curation.fetch.download import FetchParams, download_all
 from curation.fetch.network import Network
 from curation.pack.tar import TarWriter
+from pipeline.dataset.formats import WEB_FORMATS
 from pipeline.dataset.schema import (
     CONTENT_TYPE,
     FINAL_URL,
@@ -111,4 +112,4 @@ def _judge(table: pa.Table, rows: Sequence[Answer]) -> pa.Table:
     return judge.table()
 
 
-_EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif"}
+_EXTENSIONS = {format.name: format.suffix for format in WEB_FORMATS}

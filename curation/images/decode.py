@@ -14,12 +14,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from curation.images import jpeg
 from curation.images.errors import UndecodableImage
 from curation.images.header import read_header
+from pipeline.dataset.pixels import GREY_16, rgb_on_white
 
 Picture = npt.NDArray[np.uint8]
 
 _MAX_SCANS = 200
 _RGB_COMPONENTS = 3
-_SIXTEEN_BIT = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+_SIXTEEN_BIT = GREY_16 | {"I"}
+"""Older versions of Pillow open 16-bit grey PNGs as "I"."""
 
 
 def decode_rgb(data: bytes, max_pixels: int, min_side: int | None = None) -> Picture:
@@ -72,15 +74,7 @@ def _decode_pillow(data: bytes, kind: str, max_pixels: int) -> Picture:
 
 
 def _normal_form(image: Image.Image) -> Picture:
-    image = ImageOps.exif_transpose(image)
-    if image.mode in _SIXTEEN_BIT:
-        gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(gray[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        image = Image.alpha_composite(white, rgba)
-    return np.array(image.convert("RGB"))
+    return np.array(rgb_on_white(ImageOps.exif_transpose(image), _SIXTEEN_BIT))
 
 
 def _upright(picture: Picture, orientation: int) -> Picture:

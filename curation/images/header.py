@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from curation.images import jpeg
 from curation.images.errors import UndecodableImage
+from pipeline.dataset.formats import WEB_FORMATS
 
 _SIGNATURES = {
     "jpeg": (0, b"\xff\xd8\xff"),
@@ -16,7 +17,7 @@ _SIGNATURES = {
     "webp": (8, b"WEBP"),
     "gif": (0, b"GIF8"),
 }
-FORMATS = tuple(_SIGNATURES)
+FORMATS = tuple(format.name for format in WEB_FORMATS)
 _MAX_SIDE = 65_535
 
 

@@ -102,7 +102,7 @@ def learn(
         trials.append(_trial(config, dataset, given, out))
         tell(f"seed {config.seed}, lambda {config.pos_reg:g}: {_line(trials[-1])}")
     return {
-        "recipe": configs[0].identity(),
+        "recipe": configs[0].record(),
         "dataset": str(dataset),
         "set": given.name,
         "seeds": list(plan.seeds),

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from jobs.bench.table import Measurement, against, bounded, interleaved, seconds
-from trainer.losses.objectives import Objective, contrastive_loss
+from trainer.config import Objective
+from trainer.losses.objectives import contrastive_loss
 
 WIDTH = 512
 BATCHES = (8192, 16384, 32768)

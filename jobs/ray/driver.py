@@ -72,8 +72,9 @@ def _absolute(job: Job) -> Job:
         )
         for source in job.sources
     )
-    start = job.start and replace(job.start, path=job.start.path.absolute())
-    return replace(job, sources=sources, workdir=job.workdir.absolute(), start=start)
+    weights = job.initial_weights
+    weights = weights and replace(weights, path=weights.path.absolute())
+    return replace(job, sources=sources, workdir=job.workdir.absolute(), initial_weights=weights)
 
 
 @contextmanager

@@ -30,9 +30,9 @@ def train_loop(loop_config: dict[str, Any]) -> dict[str, Any]:
                 job.sources,
                 job.workdir,
                 job.run,
-                start=job.start,
+                initial_weights=job.initial_weights,
                 progress=_report,
-                grace=watch,
+                stop_signal=watch,
             )
         except Stopped as stopped:
             # All workers must agree, or some would wait for the others' gradients forever.

@@ -50,7 +50,7 @@ def summary(view: BuildView) -> dict[str, Any]:
     """What the page says, in values that are plain JSON."""
     rows, counts = view.funnel, view.query_counts
     kept, trained = view.kept, view.last("train")
-    digests = ("stage", "version", "key", "content", "ledger")
+    digests = ("stage", "stage_version", "key", "content_digest", "ledger_digest")
     return {
         "name": view.name,
         "content": view.content,

@@ -86,7 +86,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Source:
+class InputRef:
     """Where an input came from: its name in the recipe, and the digest of its content."""
 
     name: str
@@ -108,7 +108,7 @@ class Manifest:
     summary: str = ""
     key: str
     params: Mapping[str, Any]
-    inputs: Mapping[str, Source]
+    inputs: Mapping[str, InputRef]
     conserves: bool
     columns: Sequence[Mapping[str, str]] = ()
     content_digest: str
@@ -158,7 +158,7 @@ class Manifest:
             names = {item.name for item in fields(cls)} - {"extra"}
             own = {name: record[name] for name in names & record.keys()}
             own["parts"] = tuple(Part.from_json(part) for part in own["parts"])
-            own["inputs"] = {name: Source(**source) for name, source in own["inputs"].items()}
+            own["inputs"] = {name: InputRef(**source) for name, source in own["inputs"].items()}
             return cls(**own, extra={name: record[name] for name in record.keys() - names})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"{type(error).__name__}: {error}"

@@ -2,6 +2,8 @@
 
 import random
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,16 +12,17 @@ from tests.support.small import command, digests, kill_tree, start, write_recipe
 
 pytestmark = pytest.mark.chaos
 TRIALS = 30
+Digests = dict[str, tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
-def web():
+def web() -> Iterator[str]:
     with ReplayServer() as server:
         yield server.address
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory, web):
+def expected(tmp_path_factory: pytest.TempPathFactory, web: str) -> Digests:
     folder = tmp_path_factory.mktemp("expected")
     process = start(command(write_recipe(folder), folder / "store", web, "--inline"))
     _, errors = process.communicate()
@@ -28,7 +31,9 @@ def expected(tmp_path_factory, web):
 
 
 @pytest.mark.parametrize("trial", range(TRIALS))
-def test_a_build_killed_once_comes_to_the_same(tmp_path, web, expected, trial):
+def test_a_build_killed_once_comes_to_the_same(
+    tmp_path: Path, web: str, expected: Digests, trial: int
+) -> None:
     recipe, store = write_recipe(tmp_path), tmp_path / "store"
     process = start(command(recipe, store, web, "--workers", "2"))
     try:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.losses.objectives import Objective, Pairs, contrastive_loss
+from trainer.config import Objective
+from trainer.losses.objectives import LossOutput, Pairs, contrastive_loss
 
 OBJECTIVES = {
     "clip": Objective(),
@@ -91,6 +92,20 @@ def leaves(tensors: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> lis
     return [tensor.detach().to(dtype).clone().requires_grad_() for tensor in tensors]
 
 
+def gradient(leaf: Tensor) -> Tensor:
+    """What a backward pass has left in a leaf."""
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def loss_of(
+    inputs: Sequence[Tensor], objective: Objective, pairs: Pairs, tile: int | None = None
+) -> LossOutput:
+    """The trainer's loss of image rows, text rows, scale and bias."""
+    image_BE, text_BE, scale, bias = inputs
+    return contrastive_loss(image_BE, text_BE, scale, bias, objective, pairs, tile=tile)
+
+
 def exact(inputs: Sequence[Tensor], objective: Objective, pairs: Pairs) -> list[Tensor]:
     """Value, then gradients by the four inputs, of the dense loss in float64."""
     image_BE, text_BE, scale, bias = leaves(inputs, torch.float64)
@@ -110,16 +125,16 @@ def tiled(
     tile: int | None = None,
 ) -> list[Tensor]:
     """The same of the trainer's loss."""
-    image_BE, text_BE, scale, bias = leaves(inputs, dtype)
-    loss = contrastive_loss(image_BE, text_BE, scale, bias, objective, pairs, tile=tile)
-    by = torch.autograd.grad(loss.value, (image_BE, text_BE, scale, bias))
+    own = leaves(inputs, dtype)
+    loss = loss_of(own, objective, pairs, tile)
+    by = torch.autograd.grad(loss.value, own)
     return [loss.value.detach(), *by]
 
 
 def worst_error(ours: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
     """The largest norm of a tensor's error, as a share of the norm of the true one (if not 0)."""
     errors = []
-    for mine, true in zip(ours, exact, strict=True):
+    for value, true in zip(ours, exact, strict=True):
         norm = float(true.double().norm())
-        errors.append(float((mine.double() - true.double()).norm()) / (norm or 1.0))
+        errors.append(float((value.double() - true.double()).norm()) / (norm or 1.0))
     return max(errors)

@@ -105,4 +105,7 @@ def digests(store: Path) -> dict[str, tuple[str, str]]:
         name: json.loads((store / folder / "manifest.json").read_text())
         for name, folder in folders.items()
     }
-    return {name: (record["content"], record["ledger"]) for name, record in manifests.items()}
+    return {
+        name: (record["content_digest"], record["ledger_digest"])
+        for name, record in manifests.items()
+    }

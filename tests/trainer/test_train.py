@@ -17,8 +17,8 @@ from trainer.checkpoints.weights import load_weights
 from trainer.config import RunConfig, TrainConfig
 from trainer.data.loader import Loader, Source
 from trainer.errors import CheckpointError, ConfigError
+from trainer.run.initial_weights import InitialWeights
 from trainer.run.loop import TrainResult
-from trainer.run.start import Start
 from trainer.train import main, train
 
 pytestmark = pytest.mark.usefixtures("micro")
@@ -138,13 +138,18 @@ def test_a_run_may_start_from_weights_for_a_longer_context(
     dataset = squares(25)
     first = go(config(), dataset, tmp_path / "first")
     longer = config(steps=1, context_length=16, lr=0.0, warmup_steps=0)
-    second = go(longer, dataset, tmp_path / "second", start=Start(first.weights))
+    second = go(longer, dataset, tmp_path / "second", initial_weights=InitialWeights(first.weights))
     before, after = (load_weights(each.weights)[0].state_dict() for each in (first, second))
     assert after.pop("positional_embedding").shape == (16, 8)
     before.pop("positional_embedding")
     assert all(torch.equal(before[name], after[name]) for name in after)
     with pytest.raises(ConfigError, match=r"another architecture: .*vision_layers 1, not 4"):
-        go(config(model="ViT-Ti-8-32px"), dataset, tmp_path / "other", start=Start(first.weights))
+        go(
+            config(model="ViT-Ti-8-32px"),
+            dataset,
+            tmp_path / "other",
+            initial_weights=InitialWeights(first.weights),
+        )
 
 
 def test_a_missing_shard_is_one_line_before_anything_is_computed(

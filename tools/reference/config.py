@@ -5,7 +5,8 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
 
 from tools.reference.markdown import as_type, as_value, code, page, table
-from trainer.config import RunConfig, TrainConfig, field_docs
+from trainer.config import RunConfig, TrainConfig
+from trainer.records import field_docs
 
 _INTRO = """The fields of the one file that `python -m trainer.train CONFIG.json` reads, beside
 `dataset`, `workdir` and `start` (`python -m trainer.train --help`). In a recipe, the first group

@@ -1,7 +1,4 @@
-"""Files that survive a crash: bytes on the disk before a name points at them, and one writer.
-
-Knows nothing of what the bytes mean.
-"""
+"""Files that survive a crash: bytes are on the disk before a name points at them. And a lock."""
 
 import fcntl
 import hashlib
@@ -61,10 +58,10 @@ def sync(path: Path) -> None:
 
 
 class WriterLock:
-    """One writer a folder: held by this process until `release`, or until it dies.
+    """One writer per folder: held by this process until `release`, or until it dies.
 
-    The kernel drops the lock of a killed process, so the file that stays behind blocks nobody.
-    Raises CheckpointError, naming the holder, where another writer is at work.
+    The kernel drops the lock of a killed process, so the file that stays behind blocks no other.
+    Raises CheckpointError, naming the holder, if another process holds it.
     """
 
     def __init__(self, path: Path) -> None:

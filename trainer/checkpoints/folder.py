@@ -1,8 +1,8 @@
 """One checkpoint on the disk: how its folder is written, verified, read, replaced and removed.
 
 A folder `step-00000123` holds `model.safetensors`, `moments.safetensors`, `state.json` and, written
-last, `manifest.json` with size and SHA-256 of each. Nothing is pickled. Which checkpoints to keep
-or to take is not known here.
+last, `manifest.json` with size and SHA-256 of each. Nothing is pickled. `manager` decides which
+checkpoints are kept and which one is resumed.
 """
 
 import json
@@ -28,17 +28,22 @@ NAME = re.compile(r"step-(\d{8,})(\.old)?")
 Tensors = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checkpoint:
-    """A run after `step` steps."""
+    """The state of a run after `step` steps."""
 
     step: int
     model: Tensors
     moments: Tensors
     """`first.NAME` and `second.NAME` of every parameter that was ever updated."""
     facts: dict[str, Any]
-    """JSON values, and records of numbers (dataclasses). Retention reads two: `good` (bool: it may
-    be rewound to) and `score` (float or None, lower is better)."""
+    """JSON values, and dataclasses of numbers. Retention reads two: `good` (bool: a run may be
+    rewound to it) and `score` (float or None, lower is better)."""
+
+    def __repr__(self) -> str:
+        tensors = [*self.model.values(), *self.moments.values()]
+        size = sum(tensor.nbytes for tensor in tensors)
+        return f"Checkpoint(step {self.step:,}, {len(tensors)} tensors, {size / 1e6:,.1f} MB)"
 
 
 def newest_first(root: Path) -> Iterator[Path]:
@@ -49,9 +54,9 @@ def newest_first(root: Path) -> Iterator[Path]:
 
 def step_of(folder: Path) -> int:
     """The step that the folder's name says."""
-    found = NAME.fullmatch(folder.name)
-    assert found
-    return int(found[1])
+    name = NAME.fullmatch(folder.name)
+    assert name
+    return int(name[1])
 
 
 def encode_state(step: int, facts: dict[str, Any]) -> bytes:
@@ -60,12 +65,13 @@ def encode_state(step: int, facts: dict[str, Any]) -> bytes:
 
 
 def write(folder: Path, model: Tensors, moments: Tensors, state: bytes) -> None:
-    """All files under another name; then the name. What a killed save left behind goes first.
+    """Write a checkpoint's files to a temporary folder, then rename it to `folder`.
 
-    `state` comes from `encode_state`. Raises OSError or SafetensorError; then nothing is left.
+    What killed saves left behind is removed first. `state` comes from `encode_state`. Raises
+    OSError or SafetensorError, after removing what was written.
     """
     for stale in folder.parent.glob(".step-*"):
-        shutil.rmtree(stale, ignore_errors=True)  # somebody may still be reading what is gone
+        shutil.rmtree(stale, ignore_errors=True)  # another process may still be reading it
     aside = folder.with_name(f".{folder.name}.{token_hex(4)}.tmp")
     aside.mkdir()
     try:

@@ -1,6 +1,6 @@
 """A run's checkpoints: saved in the background, pruned, and the newest sound one found again.
 
-No generator state is held, because there is none, and what the facts mean is the trainer's affair.
+No generator state is saved, because there is none; what the facts mean is up to the caller.
 """
 
 import logging
@@ -30,7 +30,7 @@ from trainer.checkpoints.folder import (
 )
 from trainer.errors import CheckpointError
 
-__all__ = ["Checkpoint", "Keeper", "newest"]
+__all__ = ["Checkpoint", "CheckpointManager", "newest"]
 
 KEEP_GOOD = 2
 
@@ -44,8 +44,8 @@ def newest(root: Path, *, good: bool = False, before: float = math.inf) -> Check
 
     `good` asks for one with `facts["good"]`.
 
-    A checkpoint verifies if all its files have their sizes and digests and can be parsed. Those
-    that are passed over are logged with the reason.
+    A checkpoint verifies if all its files have the recorded sizes and digests and can be parsed.
+    Those that are passed over are logged with the reason.
     """
     for folder in newest_first(root):
         if step_of(folder) >= before:
@@ -60,13 +60,13 @@ def newest(root: Path, *, good: bool = False, before: float = math.inf) -> Check
     return None
 
 
-class Keeper:
-    """Writes a run's checkpoints in the background and keeps those worth keeping.
+class CheckpointManager:
+    """Writes a run's checkpoints in the background and removes those that retention does not keep.
 
     Kept are the `keep_last` newest sound ones, the two newest that are marked good (the latest may
     prove bad yet), every one whose step is a multiple of `keep_every` and, with `keep_best`, the
-    sound one with the lowest score. A damaged one never counts. One Keeper a folder: a second
-    raises CheckpointError.
+    sound one with the lowest score. A damaged one never counts. One manager per folder: a
+    second raises CheckpointError.
     """
 
     def __init__(
@@ -84,15 +84,14 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[None] | None = None
         self._staged: Tensors = {}
-        self._seen: dict[Path, _Seen] = {}
+        self._states: dict[Path, _FolderState] = {}
 
     def save(self, checkpoint: Checkpoint, discredited: int | None = None) -> None:
-        """Take a copy and return; the copy is written while training goes on.
+        """Copy a checkpoint and return; the copy is written while training goes on.
 
-        Checkpoints from the step `discredited` up to this one are removed before.
-
-        Waits for the save before it and raises what that one raised. A step that was saved before
-        is replaced. The facts must not change any more: they are encoded in the background.
+        Checkpoints from the step `discredited` up to this one are removed first. Waits for the
+        previous save and raises what it raised. A step that was saved before is replaced. The facts
+        must not be changed afterwards: they are encoded in the background.
         """
         self.wait()
         model = self._stage("model", checkpoint.model)
@@ -126,7 +125,7 @@ class Keeper:
         self.close()
 
     def _stage(self, kind: str, tensors: Tensors) -> Tensors:
-        """Copies in host memory that every save uses again; pinned where they come from a GPU."""
+        """Copies in host memory, reused by every save; pinned where they come from a GPU."""
         copies = {}
         for name, tensor in tensors.items():
             held = self._staged.get(f"{kind}.{name}")
@@ -147,7 +146,7 @@ class Keeper:
         try:
             write(folder, checkpoint.model, checkpoint.moments, state)
         except (OSError, SafetensorError) as error:
-            # safetensors tells the reason of a failed write in words alone.
+            # safetensors gives the reason for a failed write only in the text of its error.
             full = "No space left" in str(error)
             raise CheckpointError(
                 f"{folder}: not saved, {'the disk is full' if full else error}; "
@@ -168,7 +167,7 @@ class Keeper:
                     log.warning("%s: it stays, %s", folder, error)
 
     def _remove(self, folder: Path) -> None:
-        self._seen.pop(folder, None)
+        self._states.pop(folder, None)
         remove(folder)
 
     def _prune(self) -> None:
@@ -193,27 +192,27 @@ class Keeper:
         scored = (folder for folder in ranked if self._look(folder).score < math.inf)
         return next(filter(self._is_sound, scored), None)
 
-    def _look(self, folder: Path) -> "_Seen":
-        """What this process knows of a folder; read again only if its files were touched."""
+    def _look(self, folder: Path) -> "_FolderState":
+        """What this process knows of a folder; read again only if its files have changed."""
         stamp = _stamp(folder)
-        seen = self._seen.get(folder)
-        if seen is None or seen.stamp != stamp:
+        state = self._states.get(folder)
+        if state is None or state.stamp != stamp:
             try:
                 marks = _marks(read_facts(folder))
             except (OSError, ValueError, LookupError, TypeError, AttributeError):
                 marks = (False, math.inf)
-            seen = self._seen[folder] = _Seen(stamp, *marks)
-        return seen
+            state = self._states[folder] = _FolderState(stamp, *marks)
+        return state
 
     def _is_sound(self, folder: Path) -> bool:
-        seen = self._look(folder)
-        if seen.sound is None:
-            seen.sound = damage(folder) is None
-        return seen.sound
+        state = self._look(folder)
+        if state.sound is None:
+            state.sound = damage(folder) is None
+        return state.sound
 
 
 @dataclass
-class _Seen:
+class _FolderState:
     """What one process knows of a folder whose files have these sizes and times."""
 
     stamp: Stamp

@@ -1,8 +1,7 @@
 """A finished model on disk: one safetensors file whose header says what the model is.
 
-Knows nothing of runs in progress (`trainer.checkpoints.manager`) or of other projects' files
-(`trainer.interchange.convert`). Tensors keep their dtype on disk; a loaded model computes in
-float32.
+Tensors keep their dtype on disk; a loaded model computes in float32. Runs in progress are saved by
+`trainer.checkpoints.manager`, other projects' files are converted by `trainer.interchange.convert`.
 """
 
 import json

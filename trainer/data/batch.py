@@ -1,6 +1,6 @@
 """A rank's share of one training step, as tensors of one device.
 
-What workers make, devices resize and steps train on. Refuses to know where it comes from.
+Workers make it, devices resize its crops, and steps train on it.
 Shapes: b samples, C side of the canvas, K patches kept, L tokens.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 TOKEN_MULTIPLE = 8
-"""Texts are padded to a multiple of so many tokens: few shapes, and no longer than needed."""
+"""Texts are padded to a multiple of this many tokens: few shapes, and little padding."""
 
 
 def canvas_side(side: int) -> int:

@@ -1,6 +1,6 @@
 """One chunk of a training batch as a pure function of its sample numbers: decode, crop, draws.
 
-This is all that workers do. Refuses to know about ranks, threads, processes and devices.
+This is all that workers do; ranks, threads and processes only choose the sample numbers.
 Shapes: b samples, C side of the canvas, K patches kept, L tokens.
 """
 
@@ -42,8 +42,8 @@ def join(chunks: Sequence[Chunk]) -> Batch:
     return Batch(**joined)
 
 
-class Pair(NamedTuple):
-    """A sample that decodes: where it is, its draws and the side of its crop."""
+class DecodedPair(NamedTuple):
+    """A sample whose picture decodes: where it is, its draws and the side of its crop."""
 
     shard: Shard
     row: int
@@ -102,7 +102,9 @@ class Chunks:
             "bad": tuple(bad),
         }
 
-    def _pairs(self, places: order.Places, pixels: images.Pixels) -> tuple[list[Pair], list[str]]:
+    def _pairs(
+        self, places: order.Places, pixels: images.Pixels
+    ) -> tuple[list[DecodedPair], list[str]]:
         """A pair that decodes for each place, its crop in `pixels`; the uids of those that do not.
 
         Each crop is copied at once, so that one decoded picture's memory serves the next.
@@ -127,7 +129,7 @@ class Chunks:
 
     def _decoded(
         self, shard: Shard, row: int, draws: npt.NDArray[np.float32], out: images.Pixels
-    ) -> Pair | None:
+    ) -> DecodedPair | None:
         scale_min = self.config.crop_scale_min
         try:
             crop = images.random_square(shard.images[row], draws[:3], scale_min, self._side)
@@ -135,10 +137,12 @@ class Chunks:
             return None
         side = len(crop)
         out[:side, :side] = crop
-        return Pair(shard, row, draws, side)
+        return DecodedPair(shard, row, draws, side)
 
-    def _neighbour(self, place: tuple[int, int, int], epoch: np.int64, out: images.Pixels) -> Pair:
-        """The first pair after a place that decodes, the same whoever looks for it."""
+    def _neighbour(
+        self, place: tuple[int, int, int], epoch: np.int64, out: images.Pixels
+    ) -> DecodedPair:
+        """The first pair after a place that decodes: the same in every process."""
         source, first, row = place
         for index, following in self._after(source, first, row):
             shard = self.shards.get(source, index)
@@ -164,7 +168,7 @@ class Chunks:
         return np.sort(noise.argsort(axis=1)[:, :count], axis=1)
 
 
-def _token_ids(pairs: Sequence[Pair], context_length: int) -> list[Ids]:
+def _token_ids(pairs: Sequence[DecodedPair], context_length: int) -> list[Ids]:
     """As stored, else from the captions, all at once."""
     stored = [pair.shard.ids(pair.row, context_length) for pair in pairs]
     bare = [pair for pair, ids in zip(pairs, stored, strict=True) if ids is None]
@@ -182,13 +186,13 @@ def _padded(ids: Sequence[Ids], context_length: int) -> Ints:
     return out
 
 
-def _weights(pairs: Sequence[Pair]) -> npt.NDArray[np.float32]:
+def _weights(pairs: Sequence[DecodedPair]) -> npt.NDArray[np.float32]:
     return np.stack(
         [pair.shard.weights[pair.row] for pair in pairs if pair.shard.weights is not None]
     )
 
 
-def _image_id(pair: Pair) -> int:
+def _image_id(pair: DecodedPair) -> int:
     if pair.shard.sha256 is not None:
         return int(pair.shard.sha256[pair.row])
     return leading_word(hashlib.sha256(pair.shard.images[pair.row]).digest())

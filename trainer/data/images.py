@@ -2,8 +2,7 @@
 
 JPEGs come through libjpeg-turbo, by simplejpeg where it is installed and by Pillow elsewhere, with
 the same pixels. Alpha is laid on white, 16 bits of grey become their upper 8; pixels stay as they
-are stored, whatever turn EXIF asks for, as in CLIP's own transform. Refuses to know datasets and
-devices.
+are stored, whatever turn EXIF asks for, as in CLIP's own transform.
 Shapes: B batch, S side, C channels.
 """
 
@@ -14,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pipeline.dataset.formats import PICTURE_FORMATS
+from pipeline.dataset.pixels import rgb_on_white
 from trainer.data.batch import canvas_side
 
 try:
@@ -21,10 +22,10 @@ try:
 except ImportError:
     simplejpeg = None
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = tuple(format.name.upper() for format in PICTURE_FORMATS)
 """What Pillow may take bytes for; for others it would start programs (EPS)."""
 MAX_PIXELS = 1 << 26
-"""Width times height above which nothing is decoded or resized: many threads do it at a time."""
+"""Width times height above which nothing is decoded or resized: many threads do so at once."""
 MAX_SCANNED = 1 << 30
 """Width times height times scans of a JPEG: each scan costs a pass over all pixels."""
 DCT_SCALES = (8, 4, 2, 1)
@@ -153,15 +154,4 @@ def _eight_bits(image: Image.Image) -> Pixels:
     """RGB, uint8 (H, W, 3)."""
     if image.mode == "F":
         raise BadImage("floating-point pixels have no known white")
-    if not image.mode.startswith("I;16"):
-        return np.asarray(_on_white(image))
-    grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
+    return rgb_on_white(image)

@@ -1,7 +1,7 @@
 """Batches of a run by step number, prepared ahead by threads of this process or by workers.
 
 The unit of work is a chunk of a rank's slice of a step, a pure function of its sample numbers, so
-batches do not depend on who prepares them. Refuses to know about models and devices.
+batches do not depend on which thread or process prepares them.
 """
 
 import os
@@ -68,7 +68,7 @@ class Loader:
         """Everything that the rank needs for step `step`."""
         return join([self._chunks.fetch(*span) for span in self._spans(step, step + 1)])
 
-    def batches(self, first: int, last: int) -> Iterator[Batch]:
+    def batches(self, first: int, last: int) -> Generator[Batch]:
         """Batches of steps `first` to `last` - 1; the next is prepared while one is used."""
         spans = self._spans(first, last)
         if self._num_workers:
@@ -91,9 +91,9 @@ class Loader:
         return Chunks(self._datasets, self._weights, self._config)
 
     def _num_parts(self) -> int:
-        """Chunks of a batch: small ones, so that all hands have work."""
-        hands = self._num_workers or _num_threads()
-        return -(-self._size // min(LARGEST_CHUNK, -(-self._size // hands)))
+        """Chunks per batch: small ones, so that no thread or worker is idle."""
+        workers = self._num_workers or _num_threads()
+        return -(-self._size // min(LARGEST_CHUNK, -(-self._size // workers)))
 
     def _spans(self, first: int, last: int) -> Iterator[Span]:
         """The sample numbers of each chunk of the rank's slices of these steps."""
@@ -141,7 +141,7 @@ def _content(datasets: Sequence[PairDataset], weights: Sequence[float]) -> str:
 
 
 def _ahead(batches: Generator[Batch]) -> Generator[Batch]:
-    """The batches, the next of them made by a thread meanwhile; it ends with the generator."""
+    """The same batches, the next one prepared by a thread that ends with the generator."""
     ready: Queue[Batch | BaseException | None] = Queue(maxsize=1)
     stop = Event()
 

@@ -1,7 +1,7 @@
 """Sources as a person names them, and the datasets behind them.
 
-A source is a folder, its weight beside others and perhaps a subset; here it is told apart whether
-the folder is one of ours or foreign tars. Refuses to know what is inside.
+A source is a folder, its weight beside others and perhaps a subset. Whether the folder is one of
+ours or holds foreign tars is seen from its files.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Worker processes that fetch chunks: torch's DataLoader with spans of sample numbers for indices.
 
-A worker starts from plain values, opens shards as it needs them, and hands back an error for people
-as a value, so that it arrives as it was. Refuses to know what is in a chunk but its pixels.
+A worker starts from plain values, opens shards as it needs them, and returns an error for people
+as a value, so that it arrives unchanged.
 """
 
 import signal
@@ -27,14 +27,14 @@ class _Spans(Dataset[Chunk | UserError]):
             chunk = self._chunks.fetch(*span)
         except UserError as error:
             return error
-        # Tensors travel by shared memory, and each costs a file handle: only the large one is one.
+        # Tensors travel by shared memory, at a file handle each: only the large one is a tensor.
         return {**chunk, "pixels": torch.from_numpy(chunk["pixels"])}
 
 
 def by_workers(
     chunks: Chunks, spans: Iterator[Span], num_workers: int, ahead: int
 ) -> Generator[Chunk]:
-    """The chunks of the spans, in their order; about twice `ahead` of them are in the making.
+    """The chunks of the spans, in order; about twice `ahead` of them are prepared at a time.
 
     `chunks` must not have been used yet. The workers end with the generator.
     """
@@ -55,12 +55,12 @@ def by_workers(
                 raise chunk
             yield {**chunk, "pixels": chunk["pixels"].numpy()}
     except (RuntimeError, EOFError, OSError) as error:
-        met_inside = str(error).startswith("Caught ")  # told with the worker's own traceback
-        if met_inside or (isinstance(error, RuntimeError) and "worker (pid" not in str(error)):
+        raised_inside = str(error).startswith("Caught ")  # it has the worker's own traceback
+        if raised_inside or (isinstance(error, RuntimeError) and "worker (pid" not in str(error)):
             raise
-        told = f"{type(error).__name__} {error}".splitlines()[0]
+        reason = f"{type(error).__name__} {error}".splitlines()[0]
         raise UserError(
-            f"a DataLoader worker died ({told}); if memory, /dev/shm or open files run out, use "
+            f"a DataLoader worker died ({reason}); if memory, /dev/shm or open files run out, use "
             "fewer num_workers"
         ) from error
 
@@ -70,6 +70,6 @@ def _as_it_is(chunk: Any) -> Any:
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """A signal to the whole process group is the parent's to answer: it saves, then ends us."""
+    """A signal to the whole process group is for the parent, which saves and ends its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.dataset.errors import DatasetError
+from pipeline.dataset.formats import PICTURE_SUFFIXES
 
-IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")
+IMAGE_SUFFIXES = tuple(dict.fromkeys(("webp", "png", *PICTURE_SUFFIXES)))
+"""In clip-benchmark's order, which decides where a sample holds several pictures."""
 
 Task = Literal["zeroshot_classification", "zeroshot_retrieval"]
 MEMBERS: dict[Task, str] = {"zeroshot_classification": "cls", "zeroshot_retrieval": "txt"}
-"""What a sample must have beside its image to be asked."""
+"""The member that a task needs beside a sample's image."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """A set on disk: what it can ask, of which classes, in which words."""
+    """A set on disk: its tasks, classes and prompt templates."""
 
     folder: Path
     tasks: tuple[Task, ...]
@@ -66,9 +68,9 @@ class EvalSet:
         return out.hexdigest()
 
     def _sample(self, key: str, members: dict[str, bytes]) -> Sample:
-        found = [members[suffix] for suffix in IMAGE_SUFFIXES if suffix in members]
+        images = [members[suffix] for suffix in IMAGE_SUFFIXES if suffix in members]
         wanted = [MEMBERS[task] for task in self.tasks]
-        if not found or not all(member in members for member in wanted):
+        if not images or not all(member in members for member in wanted):
             raise ValueError(
                 f"sample {key} needs an image and .{' and .'.join(wanted)}, "
                 f"and has {sorted(members)}"
@@ -76,23 +78,23 @@ class EvalSet:
         lines = members.get("txt", b"").decode().split("\n")
         captions = tuple(line.strip() for line in lines if line.strip())
         if "zeroshot_classification" not in self.tasks:
-            return Sample(key, found[0], captions=captions)
+            return Sample(key, images[0], captions=captions)
         label = int(members["cls"])
         if not 0 <= label < len(self.classes):
             raise ValueError(f"sample {key} has class {label} of {len(self.classes)}")
-        return Sample(key, found[0], label, captions)
+        return Sample(key, images[0], label, captions)
 
 
 def read_set(folder: Path, split: str = "test") -> EvalSet:
     """The set in `folder`; DatasetError if it is not in the layout.
 
-    Classes whose first sample also has captions can be asked both ways.
+    A set of classes whose first sample also has captions can be evaluated both ways.
     """
     kind = _lines(folder / "dataset_type.txt", default=["classification"])[0]
-    told = _lines(folder / split / "nshards.txt")[0]
-    if not re.fullmatch("[0-9]{1,6}", told):
-        raise DatasetError(f"{folder / split}/nshards.txt: {told!r} is no number of shards")
-    count = int(told)
+    number = _lines(folder / split / "nshards.txt")[0]
+    if not re.fullmatch("[0-9]{1,6}", number):
+        raise DatasetError(f"{folder / split}/nshards.txt: {number!r} is no number of shards")
+    count = int(number)
     shards = tuple(folder / split / f"{index}.tar" for index in range(count))
     if missing := [shard.name for shard in shards if not shard.exists()]:
         raise DatasetError(f"{folder / split}: nshards.txt says {count}, but {missing} are missing")
@@ -114,7 +116,7 @@ def read_set(folder: Path, split: str = "test") -> EvalSet:
 
 
 def _first(shards: tuple[Path, ...]) -> dict[str, bytes]:
-    """The members of the first sample; what is wrong with a shard is told when it is read."""
+    """The members of the first sample; a damaged shard is reported when it is read."""
     try:
         return next((members for shard in shards for _, members in _groups(shard)), {})
     except (tarfile.TarError, EOFError):

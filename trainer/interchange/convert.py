@@ -1,8 +1,8 @@
 """Weights from and to OpenAI's, open_clip's and Hugging Face's files, bit by bit.
 
 Reads `.safetensors` files and folders of `CLIPModel.save_pretrained`; opens no pickle. Tensors keep
-dtype and bits; only positions change, and only where another size is asked for. Knows nothing of
-pictures: a model that was trained with another mean and deviation of pixels still asks for those.
+dtype and bits; only positions change, and only where another size is asked for. A model that was
+trained with another mean and deviation of pixels still needs those: files do not record them.
 """
 
 import json
@@ -33,20 +33,24 @@ from trainer.models.resize import resized
 Format = Literal["openwit", "openai", "open_clip", "hf"]
 WRAPPERS = ("module.", "_orig_mod.")
 NO_PARAMETERS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
-"""Entries of OpenAI's and open_clip's older state dicts that shapes tell already."""
+"""Entries of OpenAI's and open_clip's older state dicts that shapes determine already."""
 PLAIN = {"format": "pt"}
 """The metadata that other readers of safetensors files ask for."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Weights:
-    """A model outside of any file."""
+    """A model's weights, shape and record, outside of any file."""
 
     state: dict[str, Tensor]
     """In openwit's names, in the dtype of their file."""
     config: ModelConfig
     facts: dict[str, Any]
     """Where they come from: JSON values for the record of `trainer.checkpoints.weights`."""
+
+    def __repr__(self) -> str:
+        count = sum(value.numel() for value in self.state.values())
+        return f"Weights({known_name(self.config)}, {len(self.state)} tensors, {count:,} values)"
 
 
 def read(
@@ -190,11 +194,11 @@ def _read_hugging_face(folder: Path, activation: Activation | None, heads: int |
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{folder}: cannot be read: {error}") from error
     with _naming(folder):
-        told, vision_heads, text_heads = read_function(described)
+        recorded, vision_heads, text_heads = read_function(described)
         config = infer_config(
-            state, activation=told, vision_heads=vision_heads, text_heads=text_heads
+            state, activation=recorded, vision_heads=vision_heads, text_heads=text_heads
         )
-    _same(folder, "activation", activation, told)
+    _same(folder, "activation", activation, recorded)
     _same(folder, "vision-heads", heads, vision_heads)
     return Weights(state, config, _facts(config, data))
 
@@ -223,9 +227,9 @@ def _refuse_pickle(path: Path) -> None:
         )
 
 
-def _same(source: Path, what: str, given: str | int | None, recorded: str | int) -> None:
-    if given not in (None, recorded):
-        raise ConfigError(f"{source}: is recorded with {recorded}, not {given}; leave --{what} out")
+def _same(source: Path, what: str, asked: str | int | None, recorded: str | int) -> None:
+    if asked not in (None, recorded):
+        raise ConfigError(f"{source}: is recorded with {recorded}, not {asked}; leave --{what} out")
 
 
 def _whole(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ THIRDS = re.compile(r"(.+\.)self_attn\.([qkv])_proj\.(weight|bias)")
 
 
 def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """CLIPModel's state dict; ConfigError for a ResNet or a bias of logits, which it has not."""
+    """CLIPModel's state dict; ConfigError for a ResNet or a bias of logits, which it lacks."""
     if any(name.startswith("visual.attnpool.") for name in state):
         raise ConfigError("hf: CLIPModel has no ResNet tower; convert to open_clip instead")
     if "logit_bias" in state:
@@ -135,7 +135,7 @@ def hugging_face_config(config: ModelConfig, dtype: torch.dtype) -> dict[str, An
 
 
 def read_function(config: Mapping[str, Any]) -> tuple[Activation, int, int]:
-    """What shapes do not tell: activation, heads of images, heads of texts, from a config.json.
+    """What shapes leave open: activation, heads of images, heads of texts, from a config.json.
 
     What it leaves out is CLIPConfig's default. Raises CheckpointError on a function that a CLIP of
     ours cannot be.

@@ -1,6 +1,6 @@
 """The architecture of a state dict, from names and shapes alone, and a check of all of them.
 
-What shapes do not tell (the activation, and heads that are not 64 wide) the caller has to know.
+The caller has to know what shapes leave open: the activation, and heads that are not 64 wide.
 """
 
 import math
@@ -18,7 +18,7 @@ WIDEST_OF_64 = 1024
 """ViTs above this width have wider heads: ViT-H has 16 of 80."""
 POOL = "visual.attnpool.positional_embedding"
 """Of ResNets only."""
-NAMES_TOLD = 3
+NAMES_LISTED = 3
 """Names that an error lists before it stops."""
 
 
@@ -74,9 +74,9 @@ def check(state: Mapping[str, Tensor], config: ModelConfig) -> None:
         ),
     ]
     if wrong:
-        more = f" and {len(wrong) - NAMES_TOLD} more" if len(wrong) > NAMES_TOLD else ""
-        told = "; ".join(sorted(wrong)[:NAMES_TOLD])
-        raise CheckpointError(f"not the tensors of a CLIP of two towers: {told}{more}")
+        more = f" and {len(wrong) - NAMES_LISTED} more" if len(wrong) > NAMES_LISTED else ""
+        problems = "; ".join(sorted(wrong)[:NAMES_LISTED])
+        raise CheckpointError(f"not the tensors of a CLIP of two towers: {problems}{more}")
 
 
 def _image_tower(
@@ -110,8 +110,8 @@ def _given(heads: int | None) -> int | None:
 
 def _heads(name: str, width: int, widest: int) -> int:
     if width % HEAD_WIDTH or width > widest:
-        told = f"model: {name} cannot be seen from width {width}"
+        message = f"model: {name} cannot be seen from width {width}"
         if name == "vision_heads":
-            told += "; say --vision-heads (open_clip's ViT-H, g, G and e have 16)"
-        raise ConfigError(told)
+            message += "; say --vision-heads (open_clip's ViT-H, g, G and e have 16)"
+        raise ConfigError(message)
     return width // HEAD_WIDTH

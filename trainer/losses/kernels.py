@@ -1,8 +1,8 @@
-"""Triton kernels of CLIP's two walks: a tile of cosines into running softmaxes, and into slopes.
+"""Triton kernels of CLIP's two walks: a tile of cosines into running softmaxes, and to gradients.
 
 The products stay with cuBLAS, in true float32, which no kernel of ours would outrun; what a kernel
-saves is the dozen element-wise passes over the tile between them. Same function as the plain path
-of `softmax`, with masks, weights and smoothing; sigmoid and cyclic terms have the plain path only.
+saves is the dozen element-wise passes over the tile between them. They compute what the plain path
+of `softmax` does, with masks, weights and smoothing; sigmoid and cyclic terms have that path only.
 Shapes: r x c a tile, n lines (rows or columns) of m entries.
 """
 
@@ -32,7 +32,7 @@ def usable(tensor: Tensor) -> bool:
     return triton is not None and there and tensor.dtype == torch.float32
 
 
-def see(
+def update(
     cosine_nm: Tensor,
     state: Sequence[Tensor],
     ids: Ids,
@@ -40,13 +40,13 @@ def see(
     scale: Tensor,
     smooth: bool,
 ) -> None:
-    """Take entries into `state` (`Lines.state`, (n,) each), in place.
+    """Include entries in `state` (`OnlineSoftmax.state`, (n,) each), in place.
 
     Left out are entries with an id in common and line k's entry k + shift.
     """
     lines, along = cosine_nm.shape
     with _on_device(cosine_nm):
-        _see_kernel[(triton.cdiv(lines, _LINES),)](
+        _update_kernel[(triton.cdiv(lines, _LINES),)](
             cosine_nm,
             *state,
             scale,
@@ -62,7 +62,7 @@ def see(
         )
 
 
-def slopes(
+def logit_gradients(
     cosine_rc: Tensor,
     rows: Sequence[Tensor],
     columns: Sequence[Tensor],
@@ -70,11 +70,11 @@ def slopes(
     shift: int,
     scale: Tensor,
 ) -> None:
-    """Turn cosines into slopes, in place; `rows` and `columns` are each a `Rates.state`."""
+    """Turn cosines into gradients by their logits, in place; `rows`, `columns`: `Rates.state`."""
     num_rows, num_columns = cosine_rc.shape
     grid = (triton.cdiv(num_rows, _ROWS), triton.cdiv(num_columns, _COLUMNS))
     with _on_device(cosine_rc):
-        _slopes_kernel[grid](
+        _gradients_kernel[grid](
             cosine_rc,
             *rows,
             *columns,
@@ -137,7 +137,7 @@ if triton is not None:
         return out
 
     @_kernel
-    def _see_kernel(
+    def _update_kernel(
         cosine: tl.tensor,
         best_ptr: tl.tensor,
         total_ptr: tl.tensor,
@@ -188,13 +188,13 @@ if triton is not None:
             tl.store(count_ptr + line, counts, mask=there)
 
     @_jit
-    def _slope(
+    def _gradient(
         entry: tl.tensor, best: tl.tensor, rate: tl.tensor, flat: tl.tensor, scale: tl.tensor
     ) -> tl.tensor:
         return tl.exp(scale * (entry - best)) * rate - flat
 
     @_kernel
-    def _slopes_kernel(
+    def _gradients_kernel(
         cosine: tl.tensor,
         row_best: tl.tensor,
         row_rate: tl.tensor,
@@ -221,14 +221,14 @@ if triton is not None:
         place = cosine + row[:, None] * columns + column[None, :]
         entry = tl.load(place, mask=inside, other=0.0)
         scale = tl.load(scale_ptr)
-        by_row = _slope(
+        by_row = _gradient(
             entry,
             tl.load(row_best + row, mask=in_rows, other=0.0)[:, None],
             tl.load(row_rate + row, mask=in_rows, other=0.0)[:, None],
             tl.load(row_flat + row, mask=in_rows, other=0.0)[:, None],
             scale,
         )
-        by_column = _slope(
+        by_column = _gradient(
             entry,
             tl.load(column_best + column, mask=in_columns, other=0.0)[None, :],
             tl.load(column_rate + column, mask=in_columns, other=0.0)[None, :],

@@ -2,12 +2,12 @@
 
 A loss and its gradients are computed together, tile by tile, from the rows of the towers; autograd
 sees one node. Logits are float32 (at a scale of 100 a bfloat16 step is 0.5), or float64 where the
-rows are. Knows no model. Shapes: b own pairs of a process, B all pairs, E embedding.
+rows are. Shapes: b own pairs of a process, B all pairs, E embedding.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,35 +15,12 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from trainer.arithmetic import exact_products
+from trainer.config import Objective
 from trainer.errors import ConfigError
 from trainer.losses.pairwise import cyclic_share, siglip_share
 from trainer.losses.softmax import clip_share
-from trainer.losses.tiled import Gradients, Strip
+from trainer.losses.tiled import Gradients, RowBlock
 from trainer.parallel.collectives import Group, gathered, own_rank, summed
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """What is minimised.
-
-    - clip: symmetric cross-entropy of the cosines (Radford et al. 2021, figure 3); the weight of a
-      pair is that of its row and its column.
-    - siglip: sigmoid loss summed over all entries, divided by B (Zhai et al. 2023); an entry has
-      the mean weight of its two pairs.
-    - cyclip: clip, and cyclip_in * B * mean((cosine of two images - of their texts)^2) +
-      cyclip_cross * B * mean((cosine of image i and text j - of image j and text i)^2) (Goel et
-      al. 2022), where hidden entries count as 0 and the others by the mean weight of their pairs.
-    """
-
-    loss: Literal["clip", "siglip", "cyclip"] = "clip"
-    pos_reg: float = 0.0
-    """Lambda of Chen et al. (ICLR 2024): adds lambda * mean(1 - cosine of positives)."""
-    cyclip_in: float = 0.25
-    """Lambda of CyCLIP's in-modal term (Goel et al. 2022)."""
-    cyclip_cross: float = 0.25
-    """Lambda of CyCLIP's cross-modal term."""
-    label_smoothing: float = 0.0
-    """Share of a target spread over all entries not hidden; of two classes in siglip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +36,8 @@ class Pairs:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """The objective, with its graph, and two readings of the batch, without."""
+class LossOutput:
+    """The objective, with its graph, and two metrics of the batch, without."""
 
     value: Tensor
     positive_cosine: Tensor
@@ -84,7 +61,7 @@ def contrastive_loss(
     *,
     group: Group = None,
     tile: int | None = None,
-) -> Loss:
+) -> LossOutput:
     """The loss of all processes' pairs, the same on each of them.
 
     `image_BE` and `text_BE` are this process's unit rows (b, E), as many as every other's of
@@ -103,14 +80,14 @@ def contrastive_loss(
     inputs = (image_BE, text_BE, scale, bias)
     graded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     with torch.no_grad(), torch.autocast(image_BE.device.type, enabled=False), exact_products():
-        strip = _strip(image_BE, text_BE, pairs, group, tile)
-        share, best_b, gradients = _share(strip, scale, bias, objective, graded)
-        value, positive, margin = _over_all(strip, share, best_b).to(dtype)
+        block = _row_block(image_BE, text_BE, pairs, group, tile)
+        share, best_b, gradients = _share(block, scale, bias, objective, graded)
+        value, positive, margin = _over_all(block, share, best_b).to(dtype)
     if gradients is not None:
-        slopes = (gradients.image_bE, gradients.text_bE, gradients.scale, gradients.bias)
+        by_inputs = (gradients.image_bE, gradients.text_bE, gradients.scale, gradients.bias)
         known: Callable[..., Tensor] = _Known.apply
-        value = known(value, *inputs, *(slope.to(dtype) for slope in slopes))
-    return Loss(value, positive, margin)
+        value = known(value, *inputs, *(gradient.to(dtype) for gradient in by_inputs))
+    return LossOutput(value, positive, margin)
 
 
 class _Known(Function):
@@ -123,13 +100,13 @@ class _Known(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, *(slope * gradient for gradient in ctx.saved_tensors), *(4 * [None]))
+    def backward(ctx: Any, by_value: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, *(by_value * gradient for gradient in ctx.saved_tensors), *(4 * [None]))
 
 
-def _strip(
+def _row_block(
     image_bE: Tensor, text_bE: Tensor, pairs: Pairs, group: Group, tile: int | None
-) -> Strip:
+) -> RowBlock:
     text_BE = gathered(text_bE, group)
     side = min(tile or (4096 if text_bE.is_cuda else 1024), LARGEST_TILE)
     if pairs.weights_B is None:
@@ -139,35 +116,35 @@ def _strip(
         weights_B = weights_B / weights_B.sum()
     known = (pairs.image_ids_B, pairs.text_ids_B)
     ids = tuple(gathered(ids_b.contiguous(), group) for ids_b in known if ids_b is not None)
-    return Strip(image_bE, text_BE, weights_B, ids, own_rank(group) * len(image_bE), side, group)
+    return RowBlock(image_bE, text_BE, weights_B, ids, own_rank(group) * len(image_bE), side, group)
 
 
 def _share(
-    strip: Strip, scale: Tensor, bias: Tensor, objective: Objective, graded: bool
+    block: RowBlock, scale: Tensor, bias: Tensor, objective: Objective, graded: bool
 ) -> tuple[Tensor, Tensor, Gradients | None]:
     if objective.loss == "siglip":
-        parts = siglip_share(strip, scale, bias, objective.label_smoothing, graded)
+        parts = siglip_share(block, scale, bias, objective.label_smoothing, graded)
     else:
-        parts = clip_share(strip, scale, objective.label_smoothing, graded)
+        parts = clip_share(block, scale, objective.label_smoothing, graded)
     share, best_b, gradients = parts
     if objective.loss == "cyclip":
         within, across = objective.cyclip_in, objective.cyclip_cross
-        share = share + cyclic_share(strip, within, across, gradients)
+        share = share + cyclic_share(block, within, across, gradients)
     if objective.pos_reg:
-        pull_b = objective.pos_reg * strip.weights_B[strip.own]
-        share = share + (pull_b * (1 - strip.positive_b)).sum(dtype=torch.float64)
+        pull_b = objective.pos_reg * block.weights_B[block.own]
+        share = share + (pull_b * (1 - block.positive_b)).sum(dtype=torch.float64)
         if gradients is not None:
-            gradients.pull(strip, pull_b)
+            gradients.pull(block, pull_b)
     return share, best_b, gradients
 
 
-def _over_all(strip: Strip, share: Tensor, best_b: Tensor) -> Tensor:
+def _over_all(block: RowBlock, share: Tensor, best_b: Tensor) -> Tensor:
     """Loss, mean positive cosine and margin of all processes' pairs, (3,)."""
-    positive_b = strip.positive_b
+    positive_b = block.positive_b
     # Where every other text is left out there is no margin; any cosine is above -2.
     contrasted_b = ~(best_b < -2)
     gap_b = torch.where(contrasted_b, positive_b - best_b, 0)
     columns = (positive_b, torch.ones_like(positive_b), gap_b, contrasted_b)
     sums = torch.stack([share, *(column_b.sum(dtype=torch.float64) for column_b in columns)])
-    value, positive, count, gap, contrasted = summed(sums, strip.group)
+    value, positive, count, gap, contrasted = summed(sums, block.group)
     return torch.stack([value, positive / count, gap / contrasted.clamp(min=1)])

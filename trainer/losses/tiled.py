@@ -1,7 +1,7 @@
-"""The matrix of all pairs as a process sees it: a strip of its own rows, walked in tiles.
+"""The matrix of all pairs as a process sees it: a block of its own rows, walked in tiles.
 
-No more than a tile of the matrix exists at a time. Knows which entries count as negatives and how
-much a pair counts; what is summed over them is the business of `softmax` and `pairwise`.
+No more than a tile of the matrix exists at a time. Here it is decided which entries count as
+negatives and how much a pair counts; `softmax` and `pairwise` decide what is summed over them.
 Shapes: b own pairs of a process, B all pairs, E embedding, r x c a tile.
 """
 
@@ -19,17 +19,18 @@ Ids = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A rectangle of a strip; its rows are the process's images, its columns everybody's texts."""
+    """A rectangle of a row block: rows are the process's images, columns all processes' texts."""
 
     rows: slice
     columns: slice
     shift: int
-    """Row k's own text is the tile's column k + shift, where there is such a column."""
+    """Row k's own text is the tile's column k + shift, where there is such a column: the positives
+    of a tile are a diagonal, and off the matrix's own diagonal there are none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
-    """A process's rows of the matrix of pairs, and what is known of the pairs."""
+class RowBlock:
+    """A process's rows of the matrix of pairs, with the pairs' weights and ids."""
 
     image_bE: Tensor
     text_BE: Tensor
@@ -56,6 +57,8 @@ class Strip:
     def tiles(self) -> Iterator[Tile]:
         """All tiles, those of the first rows first."""
         num_rows, num_columns = len(self.image_bE), len(self.text_BE)
+        # The order of the tiles is that of the float32 sums over them: another one gives a loss of
+        # other bits.
         for row in range(0, num_rows, self.side):
             for column in range(0, num_columns, self.side):
                 yield Tile(
@@ -78,7 +81,11 @@ class Strip:
         return [(ids_B[self.own][tile.rows], ids_B[tile.columns]) for ids_B in self.ids]
 
     def leave_out(self, tile: Tile, entries_rc: Tensor, value: float) -> Tensor:
-        """Write `value` over the entries that are no negatives, in place: positives and hidden."""
+        """Write `value` over the entries that are no negatives, in place: positives and hidden.
+
+        -inf drops out of a maximum and of a sum of exponentials; 0 drops out of a sum.
+        """
+        # Where ids are known they hide a pair from itself already; where not, only this does.
         for rows_r, columns_c in self.tile_ids(tile):
             entries_rc.masked_fill_(rows_r[:, None] == columns_c, value)
         entries_rc.diagonal(tile.shift).fill_(value)
@@ -94,33 +101,38 @@ class Gradients:
     scale: Tensor
     bias: Tensor
 
-    def pull(self, strip: Strip, pull_b: Tensor) -> None:
-        """Add what `-sum(pull * cosine of positives)` gives."""
-        self.image_bE.addcmul_(pull_b[:, None], strip.text_BE[strip.own], value=-1)
-        self.text_bE.addcmul_(pull_b[:, None], strip.image_bE, value=-1)
+    def pull(self, block: RowBlock, pull_b: Tensor) -> None:
+        """Add the gradients of `-sum(pull_b * cosines of positives)`."""
+        self.image_bE.addcmul_(pull_b[:, None], block.text_BE[block.own], value=-1)
+        self.text_bE.addcmul_(pull_b[:, None], block.image_bE, value=-1)
 
 
-class Slopes:
-    """Gathers the slopes of a loss by its logits, tile by tile."""
+class LogitGradients:
+    """Sums the gradients of a loss by its logits over tiles, as gradients by the rows.
 
-    def __init__(self, strip: Strip) -> None:
-        self.strip = strip
-        self.image_bE = torch.zeros_like(strip.image_bE)
-        self.text_BE = torch.zeros_like(strip.text_BE)
+    With G the matrix of gradients by logits, images get scale * G V and texts scale * G' U. Both
+    are summed tile by tile, so that G never exists; each process adds its share to every text.
+    """
 
-    def add(self, tile: Tile, slope_rc: Tensor) -> None:
-        """Take in the slopes by a tile's logits, 0 for those of positives."""
-        self.image_bE[tile.rows].addmm_(slope_rc, self.strip.text_BE[tile.columns])
-        self.text_BE[tile.columns].addmm_(slope_rc.T, self.strip.image_bE[tile.rows])
+    def __init__(self, block: RowBlock) -> None:
+        self.block = block
+        self.image_bE = torch.zeros_like(block.image_bE)
+        self.text_BE = torch.zeros_like(block.text_BE)
+
+    def add(self, tile: Tile, gradient_rc: Tensor) -> None:
+        """Include a tile's gradients by its logits, 0 for those of positives."""
+        self.image_bE[tile.rows].addmm_(gradient_rc, self.block.text_BE[tile.columns])
+        self.text_BE[tile.columns].addmm_(gradient_rc.T, self.block.image_bE[tile.rows])
 
     def gradients(self, pull_b: Tensor, scale: Tensor) -> Gradients:
-        """Gradients once all tiles are in; -`pull_b` are the slopes by the positives' logits."""
-        strip = self.strip
-        # sum_ij slope_ij <u_i, v_j> = sum_i <u_i, sum_j slope_ij v_j>: no walk of its own.
-        by_scale = (self.image_bE * strip.image_bE).sum(dtype=torch.float64)
-        by_scale -= (pull_b * strip.positive_b).sum(dtype=torch.float64)
-        text_bE = scattered_sum(self.text_BE, strip.group)
+        """Gradients once all tiles are in; -`pull_b` are those by the positives' logits."""
+        block = self.block
+        # sum_ij G_ij <u_i, v_j> = sum_i <u_i, sum_j G_ij v_j>: the scale needs no walk of its own.
+        # In float64, since terms of both signs nearly cancel near the optimum.
+        by_scale = (self.image_bE * block.image_bE).sum(dtype=torch.float64)
+        by_scale -= (pull_b * block.positive_b).sum(dtype=torch.float64)
+        text_bE = scattered_sum(self.text_BE, block.group)
         image_bE, text_bE = self.image_bE.mul_(scale), text_bE.mul_(scale)
         gradients = Gradients(image_bE, text_bE, by_scale, torch.zeros_like(by_scale))
-        gradients.pull(strip, scale * pull_b)
+        gradients.pull(block, scale * pull_b)
         return gradients

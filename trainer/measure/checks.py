@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trainer.arithmetic import as_in_a_run
-from trainer.config import RunConfig
+from trainer.config import Objective, RunConfig
 from trainer.losses import kernels
-from trainer.losses.objectives import Objective, Pairs, contrastive_loss
+from trainer.losses.objectives import Pairs, contrastive_loss
 from trainer.measure.losses import SCALE, unit_rows
 from trainer.measure.steps import Setting, noise_batch
 from trainer.models.init import new_clip
 from trainer.parallel.world import World
+from trainer.run.settings import as_in_a_run
 from trainer.run.step import Stepper
 
 PAIRS, TILE = 1_500, 512
@@ -53,7 +53,9 @@ def losses_agree(device: torch.device) -> list[Check]:
     by = "kernels" if kernels.usable(torch.zeros((), device=device)) else "no kernels"
     checks = []
     for objective in OBJECTIVES:
-        fast, plain = (_slopes(objective, device, kind) for kind in (torch.float32, torch.float64))
+        fast, plain = (
+            _loss_gradients(objective, device, kind) for kind in (torch.float32, torch.float64)
+        )
         name = f"{_title(objective)}, {PAIRS:,} pairs, float32 ({by}) against float64"
         checks.append(Check(name, _distance(fast, plain), EXACT))
     return checks
@@ -68,7 +70,7 @@ def compiled_agrees(setting: Setting) -> Check:
     return Check(name, compiled, NOISE * eager + EXACT)
 
 
-def _slopes(objective: Objective, device: torch.device, kind: torch.dtype) -> Tensor:
+def _loss_gradients(objective: Objective, device: torch.device, kind: torch.dtype) -> Tensor:
     image_BE, text_BE = (unit_rows(PAIRS, device, seed, kind) for seed in (0, 1))
     scale = torch.tensor(SCALE, dtype=kind, device=device, requires_grad=True)
     bias = torch.tensor(-10.0, dtype=kind, device=device) if objective.loss == "siglip" else None

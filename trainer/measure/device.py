@@ -1,7 +1,6 @@
 """A device's clock and its memory, and what to call it in a table.
 
-Times on a GPU come from events in its own queue, so that measuring holds nothing up. Knows nothing
-of models.
+Times on a GPU come from events in its own queue, so that measuring holds nothing up.
 """
 
 import gc
@@ -69,7 +68,7 @@ def call_seconds(device: torch.device, call: Callable[[], object], count: int) -
 
 
 def peak_bytes(device: torch.device, call: Callable[[], object]) -> int | None:
-    """The most memory held during a call, beyond what was held before; None where nobody counts."""
+    """The most memory held during a call, beyond what was held before; None on a CPU."""
     if device.type != "cuda":
         call()
         return None
@@ -96,8 +95,8 @@ def free_memory(device: torch.device) -> None:
 def _driver() -> str | None:
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    lines = found.stdout.splitlines()
+    lines = answer.stdout.splitlines()
     return lines[0] if lines else None

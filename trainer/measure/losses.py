@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.losses.objectives import Objective, contrastive_loss
+from trainer.config import Objective
+from trainer.losses.objectives import contrastive_loss
 from trainer.measure.device import call_seconds, free_memory, peak_bytes, total_bytes
 from trainer.measure.peers import dense_loss
 
@@ -29,7 +30,7 @@ class LossFigures:
     pairs: int
     seconds: float
     memory: int | None
-    """Bytes beyond the rows at the peak; None where nobody counts."""
+    """Bytes beyond the rows at the peak; None on a CPU."""
     dense_seconds: float | None
     dense_memory: int | None
     skipped: str | None

@@ -111,22 +111,22 @@ def torchvision_without_operators() -> Iterator[None]:
 
 
 def _vision(shape: ModelConfig) -> dict[str, Any]:
-    found = {
+    settings = {
         "image_size": shape.image_size,
         "layers": shape.vision_layers,
         "width": shape.vision_width,
         "head_width": shape.vision_features // shape.vision_heads,
     }
-    return found if shape.is_resnet else found | {"patch_size": shape.patch_size}
+    return settings if shape.is_resnet else settings | {"patch_size": shape.patch_size}
 
 
 def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """Two groups, decay on matrices only, in the kernels that torch chooses by itself."""
     parameters = list(model.parameters())
     groups = [
-        {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         {
-            "params": [each for each in parameters if each.ndim >= 2],
+            "params": [p for p in parameters if p.ndim >= 2],
             "weight_decay": config.weight_decay,
         },
     ]

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from trainer.arithmetic import as_in_a_run
 from trainer.config import Precision, RunConfig, TrainConfig
 from trainer.data import augment
 from trainer.data.batch import Batch
@@ -21,8 +20,9 @@ from trainer.measure.peers import PeerStep, dense_step, load_open_clip, open_cli
 from trainer.models.flops import forward_flops
 from trainer.models.init import new_clip
 from trainer.parallel.world import World
+from trainer.run.settings import as_in_a_run
 from trainer.run.step import Stepper
-from trainer.run.timing import BACKWARD, peak_flops
+from trainer.run.throughput import BACKWARD, peak_flops
 
 USABLE_FLOPS = 800e12
 """What large bf16 products reach on an H100, per second; the base of our goals."""
@@ -46,7 +46,7 @@ class Setting:
     compiled: bool
     steps: int
     deterministic: bool = True
-    """As runs are unless told otherwise; the peer never is."""
+    """As runs are by default; the peer never is."""
 
     def run(self, num_workers: int = 0) -> RunConfig:
         """How a run of ours carries out such steps."""
@@ -91,6 +91,18 @@ class StepFigures:
     """Share of the data sheet's peak (MFU), where the device is known."""
     memory: int | None
     """Bytes at the peak, weights and moments included."""
+
+
+@dataclass(frozen=True)
+class FeedFigures:
+    """Steps on a dataset's pairs, read and decoded as a run reads them."""
+
+    model: str
+    batch: int
+    workers: int
+    samples_per_s: float
+    data_wait: float
+    """Share of the time in which nothing was done but wait for a batch."""
 
 
 def noise_batch(config: TrainConfig, text_length: int, device: torch.device) -> Batch:
@@ -203,8 +215,8 @@ def _measured(step: Callable[[], object], setting: Setting) -> tuple[float, int 
 
 
 def _derived(who: str, setting: Setting, seconds: float, memory: int | None) -> StepFigures:
-    each = BACKWARD * forward_flops(setting.config.shape(), setting.text_length)
-    flops = each * setting.batch / seconds
+    per_pair = BACKWARD * forward_flops(setting.config.shape(), setting.text_length)
+    flops = per_pair * setting.batch / seconds
     peak = peak_flops(setting.device)
     return StepFigures(
         who=who,

@@ -1,7 +1,7 @@
 """Arithmetic of one pair's forward pass, counted from the operators that really run.
 
-For utilisation (MFU): training costs three times as much. Knows nothing of hardware; elementwise
-work is not counted. Shapes: B batch (1), S image side, K patches kept, L tokens.
+For utilisation (MFU): training costs three times as much. Elementwise work is
+not counted. Shapes: B batch (1), S image side, K patches kept, L tokens.
 """
 
 from functools import cache

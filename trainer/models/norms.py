@@ -1,7 +1,7 @@
 """The two normalisations, exact in low precision and, for batches, without side effects on demand.
 
 Both compute in float32 whatever their input and parameters are stored in, and answer in the
-input's dtype. Knows nothing of towers.
+input's dtype.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """The four exchanges between processes that a loss needs; a group of None is one process alone.
 
-Every process must call them in the same order with equal shapes. Knows nothing of losses.
+Every process must call them in the same order with equal shapes.
 Shapes: b rows of one process, B = b * processes rows of all, in the order of ranks.
 """
 
@@ -24,7 +24,7 @@ def processes(group: Group) -> int:
 
 
 def own_rank(group: Group) -> int:
-    """Which of them this one is, from 0."""
+    """The rank of this process, from 0."""
     return 0 if group is None else dist.get_rank(group)
 
 
@@ -47,7 +47,7 @@ def scattered_sum(rows_B: Tensor, group: Group) -> Tensor:
 
 
 def summed(values: Tensor, group: Group) -> Tensor:
-    """The sum over processes, in place and the same bits on each."""
+    """The sum over processes, in place; every process gets the same bits."""
     if group is not None:
         dist.all_reduce(values, group=group)
     return values

@@ -1,7 +1,7 @@
-"""The processes that train together: who this one is, and the few words that they exchange.
+"""The processes that train together: this one's rank, and the few values that they exchange.
 
-Takes what a launcher left (torchrun's environment, or a process group that Ray Train made) and
-falls back to a world of one, which exchanges nothing. Knows no model and no data.
+Uses what a launcher set up (torchrun's environment, or a process group that Ray Train made) and
+falls back to a world of one, which exchanges nothing.
 """
 
 import os
@@ -17,7 +17,7 @@ from torch import Tensor
 from trainer.errors import ConfigError
 
 TIMEOUT = timedelta(minutes=10)
-"""How long a collective waits for a process that does not come."""
+"""How long a collective waits for a process that does not join it."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class World:
     group: dist.ProcessGroup | None = None
 
     def share(self, batch_size: int) -> int:
-        """Rows of a batch that one process takes; ConfigError where they do not come out even."""
+        """Rows of a batch per process; ConfigError where they do not come out even."""
         if batch_size % self.size:
             raise ConfigError(
                 f"batch_size {batch_size} cannot be split evenly among {self.size} processes; "
@@ -102,7 +102,7 @@ def _world(device: str) -> World:
 
 
 def _own(device: str) -> torch.device:
-    """On CUDA without a number: the GPU of this process's place on its machine."""
+    """The named device; for cuda without a number, the GPU of this process's local rank."""
     where = _named(device)
     if where.type == "cuda" and where.index is None:
         where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,8 +1,8 @@
-"""Watches losses and gradients: which update is refused, and when a run must be rewound.
+"""Watches losses and gradients: which updates are refused, and when a run must be rewound.
 
-A step that is not finite changes no weight. Too many of them in a row, or of losses far above the
-recent ones (a spike), and the last good checkpoint's weights are taken up again while steps and
-samples go on, so that the data that led astray is left behind. Knows no model.
+A step whose loss or gradient is not finite changes no weight. After too many of them in a row, or
+too many losses far above the recent ones (spikes), the last good checkpoint's weights are restored
+while steps and samples go on, so that the data that caused it is left behind.
 """
 
 import math
@@ -18,8 +18,8 @@ LEAST_SHARE = 0.02
 """Deviations count as at least this share of the median: a flat loss makes no spikes."""
 
 
-class Guard:
-    """Counters of a run's troubles; its state is JSON."""
+class DivergenceGuard:
+    """Counts refused steps, loss spikes and rewinds; its state is JSON."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
@@ -42,8 +42,8 @@ class Guard:
         limits = self.config.refused_limit, self.config.spike_limit
         return self.refused_in_a_row >= limits[0] or self.spikes_in_a_row >= limits[1]
 
-    def note(self, loss: float, finite: bool) -> None:
-        """Take in a step: its loss, and whether loss and gradient were finite."""
+    def observe(self, loss: float, finite: bool) -> None:
+        """Count a step: its loss, and whether loss and gradient were finite."""
         self.bad_in_a_row += 1
         if not finite:
             self.refused += 1
@@ -57,13 +57,13 @@ class Guard:
         self._recent.append(loss)
 
     def rewound(self, state: dict[str, Any]) -> None:
-        """Go on after a rewind to the checkpoint with this state; troubles stay counted."""
+        """Go on after a rewind to the checkpoint with this state; the totals stay."""
         refused, rewinds = self.refused, self.rewinds
         self.restore(state)
         self.refused, self.rewinds = refused, rewinds + 1
 
     def state(self) -> dict[str, Any]:
-        """Everything that decides what comes next."""
+        """Everything that later decisions depend on, as JSON values."""
         return {
             "refused": self.refused,
             "rewinds": self.rewinds,
@@ -86,6 +86,6 @@ class Guard:
         if not self.config.spike_deviations or len(self._recent) < WINDOW // 2:
             return False
         median = statistics.median(self._recent)
-        mad = statistics.median(abs(each - median) for each in self._recent)
+        mad = statistics.median(abs(loss - median) for loss in self._recent)
         deviation = max(1.4826 * mad, LEAST_SHARE * abs(median), math.ulp(1.0))
         return loss > median + self.config.spike_deviations * deviation

@@ -1,8 +1,8 @@
 """Signs of life of every process of a run, and a watchdog that ends a run whose steps do not end.
 
 Each process keeps `heartbeat/rank-00003.json` fresh. When no step has ended for too long, it writes
-the stacks of its threads, says which processes do not live or lag behind, and exits so that a
-launcher starts the run again. Knows nothing of what a step is, and needs no collective to tell.
+the stacks of its threads, names the processes that are gone or lag behind, and exits so that a
+launcher starts the run again. It reads files only, for a collective may be what hangs.
 """
 
 import faulthandler
@@ -26,7 +26,7 @@ TIMES_FIRST = 10
 """The first step may take this many times `hang_after_s`: it compiles and tunes."""
 BEAT_S = 1.0
 LOOK_S = 3.5
-"""How long the others are looked at: who lives beats three times in it."""
+"""How long the others are watched: a live process beats three times meanwhile."""
 
 Beat = dict[str, Any] | None
 Beats = dict[int, Beat]
@@ -67,7 +67,7 @@ class Heartbeat:
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / f"hang-rank-{self._rank:05d}.txt").unlink(missing_ok=True)
         self._ended = time.monotonic()
-        self._tell("running")
+        self._write("running")
         self._watchdog.start()
         return self
 
@@ -110,18 +110,18 @@ class Heartbeat:
             now = time.monotonic()
             paused = self._pauses and now - self._paused_at <= TIMES_FIRST * self._hang_after_s
             if paused or (not self._pauses and now - self._ended <= self.limit_s()):
-                self._tell("paused" if paused else "running")
+                self._write("paused" if paused else "running")
             elif self._hangs():
                 self._on_hang()
                 return
 
     def _hangs(self) -> bool:
-        """Tell of a step that does not end; False if it ended while the others were looked at."""
+        """Report a step that does not end; False if it ended while the others were watched."""
         state = (self._step, self._ended, self._pauses)
         step, ended, _ = state
         stacks = self._folder / f"hang-rank-{self._rank:05d}.txt"
         _dump_stacks(stacks)
-        self._tell("hangs")
+        self._write("hangs")
         before = self._others()
         self._over.wait(LOOK_S)
         after = self._others()
@@ -141,16 +141,16 @@ class Heartbeat:
         return True
 
     def _suspects(self, before: Beats, after: Beats) -> list[str]:
-        """Ranks that did not beat while they were looked at, and ranks at an earlier step."""
-        found = []
+        """Ranks that did not beat while they were watched, and ranks at an earlier step."""
+        suspects = []
         for rank, beat in after.items():
             if beat is None:
-                found.append(f"rank {rank} has not begun, or has ended")
+                suspects.append(f"rank {rank} has not begun, or has ended")
             elif beat == before[rank] and beat["state"] != "hangs":
-                found.append(f"rank {rank} does not beat any more (step {beat['step']})")
+                suspects.append(f"rank {rank} does not beat any more (step {beat['step']})")
             elif beat["step"] < self._step:
-                found.append(f"rank {rank} is behind (step {beat['step']})")
-        return found
+                suspects.append(f"rank {rank} is behind (step {beat['step']})")
+        return suspects
 
     def _others(self) -> Beats:
         """The last beat of each other rank."""
@@ -159,8 +159,8 @@ class Heartbeat:
     def _file(self, rank: int) -> Path:
         return self._folder / f"rank-{rank:05d}.json"
 
-    def _tell(self, state: str) -> None:
-        """Renamed into place but not synced: after a crash of the machine nobody asks for it."""
+    def _write(self, state: str) -> None:
+        """Renamed into place but not synced: it means nothing after a crash of the machine."""
         self._count += 1
         beat = {
             "rank": self._rank,

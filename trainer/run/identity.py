@@ -1,4 +1,4 @@
-"""What makes a run the same run, told field by field, and what a checkpoint was written by."""
+"""What makes a run the same run, compared field by field, and what wrote a checkpoint."""
 
 import platform
 from collections.abc import Mapping
@@ -10,18 +10,29 @@ from pipeline.dataset.provenance import revision
 from trainer.parallel.world import World
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What two identities have apart, field by field; empty if nothing."""
-    found = []
-    if there["dataset"] != here["dataset"]:
-        found.append(f"dataset: digest {there['dataset']} there, {here['dataset']} here")
-    if there.get("start") != here.get("start"):
-        found.append("start: other weights to start from")
-    old, new = there["train"], here["train"]
+def differences(
+    recorded: Mapping[str, Any], current: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> str:
+    """How a checkpoint's identity differs from this run's, field by field; empty if not at all.
+
+    A field of the configuration that one side lacks has its value in `defaults` there. So a
+    checkpoint matches whether it records all fields or only those that differ from their default,
+    and whether or not it was written before a field came to be.
+    """
+    parts = []
+    if recorded["dataset"] != current["dataset"]:
+        parts.append(f"dataset: digest {recorded['dataset']} there, {current['dataset']} here")
+    if recorded.get("start") != current.get("start"):
+        parts.append("start: other weights to start from")
+    old, new = ({**defaults, **identity["train"]} for identity in (recorded, current))
     for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            found.append(f"{name}: {old.get(name)!r} there, {new.get(name)!r} here")
-    return "; ".join(found)
+        if name not in old or name not in new or old[name] != new[name]:
+            parts.append(f"{name}: {_shown(name, old)} there, {_shown(name, new)} here")
+    return "; ".join(parts)
+
+
+def _shown(name: str, values: Mapping[str, Any]) -> str:
+    return repr(values[name]) if name in values else "unknown"
 
 
 def made_by(world: World) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Where data stand is one number, the steps done: which pairs come next is a pure function of it. What
 the clock says goes to the trackers, never into a result. Every process of a world holds a `Run`;
-the first one writes. Refuses to know what launched it.
+the first one writes.
 """
 
 import logging
@@ -27,21 +27,21 @@ from trainer.errors import CheckpointError, ConfigError, Diverged
 from trainer.models.clip import CLIP
 from trainer.models.init import new_clip
 from trainer.parallel.world import World
-from trainer.run.guard import Guard
+from trainer.run.guard import DivergenceGuard
 from trainer.run.identity import differences, made_by
+from trainer.run.initial_weights import InitialWeights
 from trainer.run.metrics import Metrics
-from trainer.run.start import Start
 from trainer.run.step import Stepper
-from trainer.run.timing import Stopwatch
+from trainer.run.throughput import ThroughputMeter
 from trainer.run.trackers import Trackers
 
 LEAST_DRAWN = 1000
-"""Pairs that the budget for undecodable pictures is at least a share of."""
+"""The budget for undecodable pictures is a share of at least this many pairs."""
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainResult:
     """A finished run; nothing in it depends on the clock or on how often the run was stopped."""
 
@@ -52,14 +52,21 @@ class TrainResult:
     refused_steps: int
     """Steps left out because the loss or gradient was not finite."""
     rewinds: int
-    """Times that the last good checkpoint's weights were taken up again."""
+    """How often the last good checkpoint's weights were restored."""
     metrics: tuple[Metrics, ...]
-    """One every `log_every` steps, and the last."""
+    """One row per `log_every` steps, and the last step's."""
     seen: tuple[npt.NDArray[np.bool_], ...]
     """Per source, per row: was the pair drawn at least once."""
     bad: tuple[str, ...]
     """Uids, in hex, whose image did not decode."""
     num_parameters: int
+
+    def __repr__(self) -> str:
+        loss = f", loss {self.metrics[-1].loss:.4f}" if self.metrics else ""
+        return (
+            f"TrainResult({str(self.weights)!r}, {self.steps:,} steps on {self.samples_seen:,} "
+            f"samples{loss}, {self.refused_steps} refused, {self.rewinds} rewinds)"
+        )
 
 
 class Run:
@@ -72,10 +79,10 @@ class Run:
         workdir: Path,
         run: RunConfig,
         world: World,
-        start: Start | None = None,
+        initial_weights: InitialWeights | None = None,
     ) -> None:
         world.share(config.batch_size)
-        self._start = None if start is None else start.sha256
+        self._start_sha256 = None if initial_weights is None else initial_weights.sha256
         self.config, self.run, self.world, self.workdir = config, run, world, workdir
         _make(workdir)
         self.loader = Loader(
@@ -91,32 +98,34 @@ class Run:
         self.bad: set[str] = set()
         self.bad_draws = 0
         self.rows: list[Metrics] = []
-        self.guard = Guard(config)
+        self.guard = DivergenceGuard(config)
         saved = self._newest()
         model = new_clip(config.shape(), config.seed)
-        if saved is None and start is not None:
-            model.load_state_dict(start.weights(config.shape()))
+        if saved is None and initial_weights is not None:
+            model.load_state_dict(initial_weights.state_dict(config.shape()))
         self.stepper = Stepper(model, config, run, world)
         if saved is not None:
             self._restore(saved)
         self._first = world.rank == 0
-        self._keeper: manager.Keeper | None = None
+        self._checkpoints: manager.CheckpointManager | None = None
         self._trackers: Trackers | None = None
         try:
             self._open()
         except BaseException:
             self.close()
             raise
-        self._watch = Stopwatch(config, world)
+        self._watch = ThroughputMeter(config, world)
         self._saved_at = time.monotonic()
         self.pausing: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def _open(self) -> None:
-        """What only one process may have, the lock first; then, if asked to, the long look."""
+        """Lock the folder and open trackers in the first process, then verify files if asked to."""
         run = self.run
         if self._first:
             root = self.workdir / "checkpoints"
-            self._keeper = manager.Keeper(root, run.keep_last, run.keep_every, run.keep_best)
+            self._checkpoints = manager.CheckpointManager(
+                root, run.keep_last, run.keep_every, run.keep_best
+            )
             self._trackers = Trackers(self.workdir, run, self.config, self.step)
         if run.verify:
             self.loader.verify()
@@ -129,7 +138,7 @@ class Run:
         """One step; its metrics if they are due, and whether any process was asked to stop."""
         outcome = self.stepper(self.step, batch)
         self.step += 1
-        self.guard.note(outcome.loss, outcome.finite)
+        self.guard.observe(outcome.loss, outcome.finite)
         self._watch.step(batch)
         bad, stops, late = self.world.sum([len(batch.bad), stop, self._overdue()])
         if bad:
@@ -142,7 +151,7 @@ class Run:
         due = outcome.finite and (last or self.step % self.config.log_every == 0)
         row = outcome.metrics() if due else None
         if row is not None:
-            self._tell(row)
+            self._log(row)
         rewound = discredited is not None
         regular = rewound or last or self.step % self.run.checkpoint_every_steps == 0
         if regular or stops or late:
@@ -150,14 +159,14 @@ class Run:
         return row, stops > 0
 
     def save(self, regular: bool, discredited: int | None = None) -> None:
-        """Hand a checkpoint of this moment to the writer; all processes must come along.
+        """Hand a checkpoint of this moment to the writer; all processes must call it.
 
         Only a `regular` one may be rewound to: when a run is stopped must not decide its weights.
         After a rewind those from the step `discredited` on are removed.
         """
         model, moments, counters = self.stepper.state()
         self._saved_at = time.monotonic()
-        if self._keeper is None:
+        if self._checkpoints is None:
             return
         facts = {
             "identity": self._identity(),
@@ -173,7 +182,7 @@ class Run:
         }
         with self.pausing():  # a slow disk is no hang
             saved = manager.Checkpoint(self.step, model, moments, facts)
-            self._keeper.save(saved, discredited)
+            self._checkpoints.save(saved, discredited)
 
     def finish(self) -> TrainResult:
         """Write the model; the run is complete. Raises Diverged if its weights are not finite."""
@@ -187,7 +196,8 @@ class Run:
         if self._first:
             model = CLIP(self.config.shape())
             model.load_state_dict(weights)
-            facts = {**self._identity(), "step": self.step, "samples_seen": samples}
+            facts = {**self._identity(), "train": self.config.record()}
+            facts |= {"step": self.step, "samples_seen": samples}
             try:
                 save_weights(path, model, facts)
             except OSError as error:
@@ -205,10 +215,10 @@ class Run:
         )
 
     def close(self) -> None:
-        """Wait until the last checkpoint is on the disk, and let go of the folder."""
+        """Wait until the last checkpoint is on the disk, and release the folder."""
         try:
-            if self._keeper is not None:
-                self._keeper.close()
+            if self._checkpoints is not None:
+                self._checkpoints.close()
         finally:
             if self._trackers is not None:
                 self._trackers.close()
@@ -232,10 +242,10 @@ class Run:
             )
 
     def _rewind(self) -> int:
-        """Take up the last good weights again; steps and samples go on.
+        """Restore the last good weights; steps and samples go on.
 
-        Good are those that a healthy loss has confirmed: not the ones with which the bad steps
-        began. Returns the first step whose checkpoint is discredited.
+        Good weights are those that a healthy loss has confirmed: not the ones with which the bad
+        steps began. Returns the first step whose checkpoint is discredited.
         """
         guard = self.guard
         what = f"step {self.step}: {guard.refused_in_a_row or guard.spikes_in_a_row} steps in a row"
@@ -244,14 +254,14 @@ class Run:
             raise Diverged(
                 f"{what}, after {guard.rewinds} rewinds; lower lr or lengthen warmup_steps"
             )
-        if self._keeper is not None:
-            self._keeper.wait()
-        self.world.sum([0])  # nobody reads before the first process has written
+        if self._checkpoints is not None:
+            self._checkpoints.wait()
+        self.world.sum([0])  # no process reads before the first one has written
         root, first = self.workdir / "checkpoints", self.step - guard.bad_in_a_row
         saved = manager.newest(root, good=True, before=first)
         if saved is None:
             saved = manager.newest(root, good=True)
-        self.world.sum([0])  # nor writes before all have read
+        self.world.sum([0])  # nor does it write before all have read
         if saved is None:
             raise Diverged(
                 f"{what}, before any checkpoint that can be gone back to; lower lr, lengthen "
@@ -263,14 +273,14 @@ class Run:
         return max(first, saved.step + 1)
 
     def _newest(self) -> manager.Checkpoint | None:
-        """What to go on from; CheckpointError if it is of another run, or ranks disagree."""
+        """The checkpoint to resume; CheckpointError if it is of another run, or ranks disagree."""
         saved = manager.newest(self.workdir / "checkpoints")
         if not self.world.agree(-1 if saved is None else saved.step):
             raise CheckpointError(
                 f"{self.workdir}: the processes find different checkpoints in it; it must be a "
                 "folder that all of them share"
             )
-        if saved is not None and (other := differences(saved.facts["identity"], self._identity())):
+        if saved is not None and (other := self._differences(saved)):
             raise CheckpointError(
                 f"{self.workdir}: it holds a run of another configuration or dataset ({other}); "
                 "use another folder, or remove its checkpoints to start again"
@@ -288,9 +298,13 @@ class Run:
 
     def _identity(self) -> dict[str, Any]:
         train, dataset = self.config.identity(), self.loader.content
-        return {"train": train, "dataset": dataset, "start": self._start}
+        return {"train": train, "dataset": dataset, "start": self._start_sha256}
 
-    def _tell(self, row: Metrics) -> None:
+    def _differences(self, saved: manager.Checkpoint) -> str:
+        recorded = saved.facts["identity"]
+        return differences(recorded, self._identity(), self.config.defaults())
+
+    def _log(self, row: Metrics) -> None:
         self.rows.append(row)
         if self._trackers is not None:
             troubles = {

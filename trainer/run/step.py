@@ -4,7 +4,7 @@ The batch is contrasted whole, whatever goes through the towers at once: with a 
 embeddings are computed without a graph, the loss is differentiated with respect to them, and the
 towers are run again, one micro-batch at a time, to carry that gradient on (gradient caching, Gao et
 al. 2021). Nothing in the towers draws at random, so the second run repeats the first. The learning
-rate is a pure function of the step. Knows no dataset and no files.
+rate is a pure function of the step.
 """
 
 import math
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from trainer.config import Precision, RunConfig, TrainConfig
 from trainer.data import augment
 from trainer.data.batch import Batch
-from trainer.losses.objectives import Loss, Pairs, contrastive_loss
+from trainer.losses.objectives import LossOutput, Pairs, contrastive_loss
 from trainer.models.clip import CLIP, Embeddings
-from trainer.parallel import spread
+from trainer.parallel import data_parallel
 from trainer.parallel.world import World
 from trainer.run.metrics import Metrics, geometry
 
@@ -31,9 +31,10 @@ DTYPES: dict[Precision, torch.dtype] = {
     "fp16": torch.float16,
 }
 LENGTHS = 64
-"""Kernels of one block that may be compiled: texts are as long as the batch's longest."""
+"""Most variants of one compiled block: one per length of text, and a batch is as long as its
+longest text."""
 FIRST_SCALE = 1024.0
-"""Factor on the loss under fp16 to begin with: it grows on its own where there is room."""
+"""Initial factor on the loss under fp16; the scaler raises it where there is room."""
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -57,12 +58,12 @@ def new_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A step: whether loss and gradient were finite (else nothing changed), and its metrics."""
+    """One step: whether loss and gradient were finite (else nothing changed), and its metrics."""
 
     finite: bool
     loss: float
     metrics: Callable[[], Metrics]
-    """Computes them: the geometry costs a little, and most steps are not asked."""
+    """Computes them on demand: the geometry costs a little, and most steps log nothing."""
 
 
 class Stepper:
@@ -73,13 +74,12 @@ class Stepper:
         self.config, self.world = config, world
         self.updates = 0
         self._micro = run.micro_batch or world.share(config.batch_size)
-        self._objective = config.objective()
         model.checkpoint_blocks(run.grad_checkpointing)
         if run.compile:
             torch._dynamo.config.recompile_limit = LENGTHS
             for block in model.blocks():
                 block.compile(dynamic=False)
-        self._module = spread.spread(self.model, run, world, config.precision)
+        self._module = data_parallel.wrap(self.model, run, world, config.precision)
         self.optimizer = new_optimizer(self.model, config)
         self._scaler = torch.amp.GradScaler(
             world.device.type, init_scale=FIRST_SCALE, enabled=config.precision == "fp16"
@@ -91,7 +91,7 @@ class Stepper:
         self.optimizer.zero_grad()
         statistics = {name: each.clone() for name, each in self.model.named_buffers()}
         loss, seen = self._gradients(batch.to(self.world.device))
-        spread.average_scalars(self._module, self.world)
+        data_parallel.average_scalars(self._module, self.world)
         norm = self._clip()
         finite = bool(torch.isfinite(loss.value.detach() + norm))
         self._update(rate, finite)
@@ -106,7 +106,9 @@ class Stepper:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """Weights, moments by parameter name, and counters as JSON; whole, and not copied."""
-        weights = {name: spread.whole(each) for name, each in self.model.state_dict().items()}
+        weights = {
+            name: data_parallel.full_tensor(each) for name, each in self.model.state_dict().items()
+        }
         counters = {"updates": self.updates, "scaler": self._scaler.state_dict()}
         return weights, self._moments(), counters
 
@@ -118,7 +120,7 @@ class Stepper:
     ) -> None:
         """Put back what `state` gave, in place."""
         for name, target in self.model.state_dict().items():
-            spread.put(target, weights[name])
+            data_parallel.copy_into(target, weights[name])
         self.updates = counters["updates"]
         if counters["scaler"]:
             self._scaler.load_state_dict(dict(counters["scaler"]))
@@ -127,19 +129,19 @@ class Stepper:
             if f"first.{name}" in moments:
                 self.optimizer.state[parameter] = {
                     "step": torch.tensor(float(self.updates), device=parameter.device),
-                    "exp_avg": spread.like(parameter, moments[f"first.{name}"]),
-                    "exp_avg_sq": spread.like(parameter, moments[f"second.{name}"]),
+                    "exp_avg": data_parallel.placed_like(parameter, moments[f"first.{name}"]),
+                    "exp_avg_sq": data_parallel.placed_like(parameter, moments[f"second.{name}"]),
                 }
 
     def _moments(self) -> dict[str, Tensor]:
         out = {}
         for name, parameter in self.model.named_parameters():
             if state := self.optimizer.state.get(parameter):
-                out[f"first.{name}"] = spread.whole(state["exp_avg"])
-                out[f"second.{name}"] = spread.whole(state["exp_avg_sq"])
+                out[f"first.{name}"] = data_parallel.full_tensor(state["exp_avg"])
+                out[f"second.{name}"] = data_parallel.full_tensor(state["exp_avg_sq"])
         return out
 
-    def _gradients(self, batch: Batch) -> tuple[Loss, Embeddings]:
+    def _gradients(self, batch: Batch) -> tuple[LossOutput, Embeddings]:
         rows = len(batch.tokens)
         if self._micro >= rows:
             seen = self._embed(self._module, batch)
@@ -149,22 +151,24 @@ class Stepper:
         parts = [batch.part(at, at + self._micro) for at in range(0, rows, self._micro)]
         return self._cached_gradients(batch, parts)
 
-    def _cached_gradients(self, batch: Batch, parts: list[Batch]) -> tuple[Loss, Embeddings]:
+    def _cached_gradients(self, batch: Batch, parts: list[Batch]) -> tuple[LossOutput, Embeddings]:
         with torch.no_grad(), self.model.frozen_statistics():
             done = [self._embed(self.model, part) for part in parts]
         leaves = _leaves(done)
         loss = self._contrast(leaves, batch)
         wanted = [leaf for leaf in leaves if leaf is not None]
         image_BE, text_BE, *scalars = torch.autograd.grad(loss.value, wanted)
-        slopes = zip(*(torch.split(each, self._micro) for each in (image_BE, text_BE)), strict=True)
-        for number, (part, (image_mE, text_mE)) in enumerate(zip(parts, slopes, strict=True), 1):
+        by_rows = zip(
+            torch.split(image_BE, self._micro), torch.split(text_BE, self._micro), strict=True
+        )
+        for number, (part, (image_mE, text_mE)) in enumerate(zip(parts, by_rows, strict=True), 1):
             last = number == len(parts)
-            with spread.accumulating(self._module, last=last):
+            with data_parallel.accumulating(self._module, last=last):
                 seen = self._embed(self._module, part)
                 pulled = (seen.image * image_mE).sum() + (seen.text * text_mE).sum()
                 if last:  # the temperature acts once, not once a micro-batch
                     acting = [each for each in seen[2:] if each is not None]
-                    pulled += sum(a * slope for a, slope in zip(acting, scalars, strict=True))
+                    pulled += sum(a * by_a for a, by_a in zip(acting, scalars, strict=True))
                 self._backward(pulled)
         return loss, leaves
 
@@ -174,12 +178,12 @@ class Stepper:
             seen: Embeddings = module(pixels_BCSS, batch.tokens, batch.kept)
         return seen
 
-    def _contrast(self, seen: Embeddings, batch: Batch) -> Loss:
+    def _contrast(self, seen: Embeddings, batch: Batch) -> LossOutput:
         pairs = Pairs(batch.image_ids, batch.text_ids, batch.weights)
-        return contrastive_loss(*seen, self._objective, pairs, group=self.world.group)
+        return contrastive_loss(*seen, self.config, pairs, group=self.world.group)
 
     def _backward(self, value: Tensor) -> None:
-        """Gradients are averaged over processes but are each a share of a sum: times their number.
+        """Gradients are averaged over processes, but each is a share of a sum: times their number.
 
         With fp16 the scaler's factor keeps small gradients from vanishing.
         """
@@ -192,11 +196,11 @@ class Stepper:
     def _clip(self) -> Tensor:
         """Bring the whole gradient's norm to the limit; the norm before that."""
         self._scaler.unscale_(self.optimizer)
-        found = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = spread.total_norm(found)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = data_parallel.total_norm(gradients)
         if self.config.grad_clip_norm:
             factor = (self.config.grad_clip_norm / (norm + 1e-6)).clamp(max=1.0)
-            torch._foreach_mul_(spread.locals_of(found), factor)
+            torch._foreach_mul_(data_parallel.local_tensors(gradients), factor)
         return norm
 
     def _update(self, rate: float, finite: bool) -> None:
@@ -209,7 +213,7 @@ class Stepper:
         self._scaler.update()
 
     def _metrics(
-        self, step: int, loss: Loss, seen: Embeddings, norm: Tensor, rate: float
+        self, step: int, loss: LossOutput, seen: Embeddings, norm: Tensor, rate: float
     ) -> Metrics:
         shape = geometry(seen.image, seen.text)
         first = (loss.value, seen.scale, loss.positive_cosine, loss.margin, norm)

@@ -1,8 +1,8 @@
 """Where rows of metrics go: a file of JSON lines, TensorBoard, Weights & Biases and the terminal.
 
 A row is a flat mapping of numbers, with `step`; None and what is not finite counts as missing. A
-run that was killed and resumed has each step once. What the numbers mean is not known here, and
-nothing but rows and the run's configuration is handed to anybody.
+run that was killed and resumed has each step once. Nothing but rows and the run's configuration is
+sent anywhere.
 """
 
 import json
@@ -34,13 +34,13 @@ class Tracker(Protocol):
         """Take a row, whose numbers are all finite."""
 
     def close(self) -> None:
-        """Everything that was logged is where it belongs."""
+        """Return once everything that was logged is where it belongs."""
 
 
 class Trackers:
-    """All that a run's first process tells to; what `resumed_step` had not reached is told anew.
+    """All trackers of a run's first process; rows after `resumed_step` are logged again.
 
-    Raises ConfigError where a tracker is asked for whose package is missing.
+    Raises ConfigError where the package of a requested tracker is missing.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Trackers:
 
     def log(self, row: Row) -> None:
         """Hand a row to every tracker; one that fails costs a warning, not the run."""
-        there = {name: value for name, value in row.items() if _is_number(value)}
+        numbers = {name: value for name, value in row.items() if _is_number(value)}
         for tracker in self._all:
             try:
-                tracker.log(there)
+                tracker.log(numbers)
             except Exception as error:  # a third party's may raise anything
                 log.warning("%s: step %s is lost, %s", type(tracker).__name__, row["step"], error)
 
@@ -73,7 +73,7 @@ class Trackers:
 
 
 class JsonLines:
-    """One line of JSON a row; lines after `resumed_step`, or cut short by a kill, are removed."""
+    """One line of JSON per row; lines after `resumed_step`, or cut short by a kill, are removed."""
 
     def __init__(self, path: Path, resumed_step: int) -> None:
         if path.exists():
@@ -100,11 +100,11 @@ class TensorBoard:
         self._writer = writer(str(folder), purge_step=resumed_step + 1)
 
     def log(self, row: Row) -> None:
-        """One scalar a number."""
+        """Write one scalar per number."""
         for name, value in row.items():
             if name != "step":
                 self._writer.add_scalar(name, value, row["step"])
-        self._writer.flush()  # a resumed run tells again only what its checkpoint had not reached
+        self._writer.flush()  # a resumed run logs only the rows after its checkpoint again
 
     def close(self) -> None:
         """Write what is in memory."""
@@ -138,8 +138,8 @@ class WeightsAndBiases:
                 settings=settings,
             )
         except wandb.errors.Error as error:
-            told = str(error).splitlines()[0]
-            raise ConfigError(f"wandb: {told}; WANDB_MODE=offline needs no account") from error
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"wandb: {reason}; WANDB_MODE=offline needs no account") from error
 
     def log(self, row: Row) -> None:
         """Steps that the service has already are ignored by it."""
@@ -150,7 +150,7 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-class Lines:
+class LogTracker:
     """A line of text a row, for logs."""
 
     def __init__(self, config: TrainConfig) -> None:
@@ -164,7 +164,7 @@ class Lines:
         """Nothing is held."""
 
 
-class Terminal:
+class BarTracker:
     """A bar that stays in place, for people; other lines are printed above it."""
 
     def __init__(self, config: TrainConfig, resumed_step: int) -> None:
@@ -195,7 +195,7 @@ class Terminal:
 
 
 def summary(row: Row, config: TrainConfig) -> str:
-    """Loss, samples/s, MFU and the time that is left, as far as the row tells."""
+    """Loss, samples/s, MFU and the time left, as far as the row has them."""
     parts = []
     if (loss := row.get("loss")) is not None:
         parts.append(f"loss {loss:.4f}")
@@ -211,15 +211,15 @@ def summary(row: Row, config: TrainConfig) -> str:
 def _terminal(config: TrainConfig, resumed_step: int) -> Tracker:
     if sys.stderr.isatty():
         with suppress(ImportError):
-            return Terminal(config, resumed_step)
-    return Lines(config)
+            return BarTracker(config, resumed_step)
+    return LogTracker(config)
 
 
 def _move_handlers(before: Any, after: Any) -> list[logging.StreamHandler[Any]]:
     """Let the root logger's handlers write to `after`, which prints above the bar."""
     handlers = logging.getLogger().handlers
-    moved = [each for each in handlers if getattr(each, "stream", None) is before]
-    streams = [each for each in moved if isinstance(each, logging.StreamHandler)]
+    moved = [handler for handler in handlers if getattr(handler, "stream", None) is before]
+    streams = [handler for handler in moved if isinstance(handler, logging.StreamHandler)]
     for handler in streams:
         handler.setStream(after)
     return streams

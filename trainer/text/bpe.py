@@ -1,7 +1,7 @@
 """CLIP's byte-level BPE, plainly: a cleaned, lower-case text to the ids of its words.
 
 The vocabulary is OpenAI's (`assets/bpe_simple_vocab_16e6.txt.gz`). This is the definition that any
-faster way has to equal; it knows nothing of cleaning, frames, lengths or batches.
+faster implementation has to equal.
 """
 
 import gzip

@@ -1,8 +1,8 @@
 """Captions to CLIP's token ids, exactly as OpenAI and open_clip encode them, in batches.
 
 Marker strings inside captions are ordinary text here, so that a web page cannot place an end marker
-in the middle of a caption; who needs the ids of a pipeline that reads them names its `markers`.
-Knows nothing of files or models; how words become ids is told in `trainer.text.bpe`.
+in the middle of a caption; `markers` names the strings that are to be read as markers. How words
+become ids is documented in `trainer.text.bpe`.
 """
 
 import html

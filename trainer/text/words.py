@@ -1,8 +1,8 @@
 """Words of many texts at once: where CLIP's pattern splits them, and the ids of each word.
 
-Texts are split by the kinds of their characters, which the pattern's own classes tell; a word's
-ids are looked up by its bytes, and a word not met before is merged by instant-clip-tokenizer, where
-that is installed and known to agree, or else by `bpe`. Knows nothing of cleaning or frames.
+Texts are split by the kinds of their characters, as the pattern's own classes define them; a word's
+ids are looked up by its bytes, and a new word is merged by instant-clip-tokenizer, where that is
+installed and known to agree, or else by `bpe`.
 
 Legend: C characters of all lines, W their words.
 """
@@ -27,11 +27,15 @@ except ImportError:
 
 SKIPPED, LETTER, ALONE, OTHER = range(4)
 KEPT_WORDS, KEPT_IDS = 1 << 18, 1 << 21
+"""Words, and ids of words, above which the cache is emptied: it would grow with the dataset."""
 SLOT_BITS = 18
+"""As many slots as words that are kept: three arrays of 2 MiB."""
 KEY_BYTES = 16
+"""Longest word, in bytes, that the table holds: two integers can be compared for many at once."""
 FREE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 """No text in UTF-8 has these bytes."""
 SPREAD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
+"""Odd factors whose products have well mixed upper bits, which become the slot."""
 
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -52,7 +56,10 @@ def encode_lines(lines: list[str]) -> tuple[Ids, Int]:
 
     Returns uint16 ids back to back and int64 cuts (N + 1): line n has `ids[cuts[n] : cuts[n + 1]]`.
     """
-    # The space ends the last line break; with it there are two characters behind any apostrophe.
+    # The line break in front gives the first line its SOT. The space ends the last line break, and
+    # with it two characters follow any apostrophe, so that looking ahead needs no bounds:
+    #   ["a b", "c"] -> "\na b\nc\n " -> EOT SOT, a, b, EOT SOT, c, EOT SOT
+    # Line n then lies from the SOT of its break to the EOT of the next, hence the + 1.
     text = "\n" + "\n".join(lines) + "\n "
     data = text.encode()
     ids, breaks = _words().encode(data, *_split(text, data))
@@ -67,6 +74,8 @@ def _split(text: str, data: bytes) -> tuple[Int, Int]:
     else:
         codes_C = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         kinds_C = _kinds().take(codes_C)
+    # A word starts where the kind changes, and at every number, since "[\\p{N}]" takes one each:
+    #   "it's 42" -> it, 's, 4, 2
     starts_C = np.ones(len(codes_C), bool)
     np.not_equal(kinds_C[1:], kinds_C[:-1], out=starts_C[1:])
     starts_C |= kinds_C == ALONE
@@ -75,6 +84,7 @@ def _split(text: str, data: bytes) -> tuple[Int, Int]:
     starts_W = np.flatnonzero(starts_C & in_word_C)
     ends_W = np.flatnonzero(starts_C[1:] & in_word_C[:-1]) + 1
     if len(data) > len(text):
+        # From characters to bytes: those that continue a character are 0b10xxxxxx.
         leads_C = np.flatnonzero((np.frombuffer(data, np.uint8) & 0xC0) != 0x80)
         starts_W, ends_W = leads_C.take(starts_W), leads_C.take(ends_W)
     return starts_W, ends_W - starts_W
@@ -84,6 +94,8 @@ def _join_contractions(starts_C: Bool, codes_C: Codes) -> None:
     """An apostrophe that opens a word takes s, t, m, d, re, ve or ll along; a long s is an s."""
     at = np.flatnonzero(starts_C & (codes_C == ord("'")))
     one, two = codes_C[at + 1], codes_C[at + 2]
+    # The start behind the apostrophe goes, and one is set behind the contraction: without it
+    # "'sun" would stay one word where the pattern reads 's and un.
     short = np.isin(one, [ord(letter) for letter in "stmd\u017f"])
     e_after = ((one == ord("r")) | (one == ord("v"))) & (two == ord("e"))
     long = e_after | ((one == ord("l")) & (two == ord("l")))
@@ -92,11 +104,11 @@ def _join_contractions(starts_C: Bool, codes_C: Codes) -> None:
     starts_C[at[long] + 3] = True
 
 
-class Words:
+class WordCache:
     """The ids of the words met so far, by number, and a table that finds numbers for many at once.
 
     The table holds words of up to 16 bytes as two integers, each in one of two slots; words that
-    found no place there, and longer ones, are found in a dictionary. All is forgotten at the first
+    found no place there, and longer ones, are found in a dictionary. It is emptied at the first
     call after more than `KEPT_WORDS` words, or words of `KEPT_IDS` ids, were met: in a language
     without spaces a caption is a word.
     """
@@ -130,6 +142,8 @@ class Words:
     def _numbers(self, data: bytes, starts_W: Int, lengths_W: Int) -> Int:
         low_W, high_W = _keys(data, starts_W, lengths_W)
         hashes_W = (low_W * SPREAD[0] ^ high_W * SPREAD[1]) >> np.uint64(64 - SLOT_BITS)
+        # A word is in slot h, in slot h ^ 1 beside it, or in the dictionary. Each look narrows down
+        # what is left, so that the dictionary, the only loop in Python, sees few words.
         slots_W = hashes_W.view(np.int64)
         numbers_W = self._number.take(slots_W)
         rest = np.flatnonzero(~self._holds(slots_W, low_W, high_W))
@@ -166,12 +180,19 @@ class Words:
 
     def _place(self, slots: Int, low: Keys, high: Keys, numbers: Int) -> None:
         """Into the slot itself if that is free, else into the one beside, free or not."""
+        # Of several words for one slot the last wins, in all three arrays alike, so a slot never
+        # holds one word's key and another's number; the losers stay in the dictionary.
         slots = np.where(self._low.take(slots) == FREE, slots, slots ^ 1)
         self._low[slots], self._high[slots], self._number[slots] = low, high, numbers
 
 
 def _keys(data: bytes, starts_W: Int, lengths_W: Int) -> tuple[Keys, Keys]:
-    """A word's bytes as two little-endian integers, filled up with zeros; longer ones as (0, 0)."""
+    """A word's bytes as two little-endian integers, filled up with zeros; longer ones as (0, 0).
+
+    No short word is (0, 0): repaired texts have no NUL.
+    """
+    # Overlapping views of eight bytes, one from each position on, instead of copies; the zeros
+    # behind the data keep the last ones inside.
     eights = np.ndarray(len(data) + 8, np.dtype("<u8"), data + bytes(KEY_BYTES), 0, (1,))
     sizes_W = np.minimum(lengths_W, KEY_BYTES + 1)
     return (
@@ -221,8 +242,8 @@ def _kinds() -> npt.NDArray[np.uint8]:
 
 
 @cache
-def _words() -> Words:
-    return Words()
+def _words() -> WordCache:
+    return WordCache()
 
 
 @cache

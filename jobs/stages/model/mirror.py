@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import BaseModel, Field, create_model, model_validator
 
 from pipeline.dataset.errors import UserError
-from trainer.config import field_docs
+from trainer.records import field_docs
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -49,7 +49,7 @@ def _train(task: WholeTask[Any, Any]) -> Output:
     judge.drop(bad, TrainReason.UNDECODABLE)
     judge.drop(~result.seen[0], TrainReason.NOT_REACHED)
     facts = {
-        "config": asdict(config),
+        "config": config.record(),
         "metrics": [asdict(row) for row in result.metrics],
         "parameters": result.num_parameters,
         "samples_seen": result.samples_seen,

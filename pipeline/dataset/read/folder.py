@@ -6,7 +6,7 @@ checked, and images come from the tar at the sidecar's offsets or from a memory-
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -15,17 +15,24 @@ import pyarrow as pa
 from pipeline.dataset.errors import DamagedFile, DatasetError
 from pipeline.dataset.manifest import FileRef, Manifest, Part, load, parquet_table
 from pipeline.dataset.read.payloads import BUILD_AGAIN, ArrowImages
-from pipeline.dataset.read.shards import Columns, Shard, checked_uids, shard_of, tar_images
+from pipeline.dataset.read.shards import (
+    Columns,
+    Shard,
+    checked_uids,
+    dataset_repr,
+    shard_of,
+    tar_images,
+)
 from pipeline.dataset.uid import Words
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairFolder:
     """The dataset in a folder that the `shard` stage finished; shards are its parts, in order."""
 
     path: Path
     content: str
-    parts: tuple[Part, ...] = field(repr=False)
+    parts: tuple[Part, ...]
 
     @classmethod
     def at(cls, folder: Path) -> Self:
@@ -35,6 +42,9 @@ class PairFolder:
             for ref in _files(folder, part):
                 _check_size(folder, ref)
         return cls(folder, manifest.content_digest, manifest.parts)
+
+    def __repr__(self) -> str:
+        return dataset_repr(self, "PairFolder")
 
     @property
     def sizes(self) -> list[int]:

@@ -1,6 +1,6 @@
 """Encoded images by row number: inside a tar, in an Arrow file, or some of either.
 
-Hands out bytes and nothing else; damaged ones can hurt no process. Refuses to know what they show.
+Bytes are returned as they are stored; damaged ones cannot crash the process.
 """
 
 import errno

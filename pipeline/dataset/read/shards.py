@@ -1,7 +1,7 @@
 """Datasets as numbered shards of pairs: uid, token ids and encoded image of each row.
 
-Knows the columns that a shard's table may have and keeps a few shards open; who stores them, and
-how, is behind `PairDataset`. Refuses to know about order, pixels and models.
+Defines the columns that a shard's table may have and keeps a few shards open; how they are stored
+is behind `PairDataset`. Order, pixels and models are the reader's.
 """
 
 from collections import OrderedDict
@@ -21,6 +21,8 @@ from pipeline.dataset.tokens import EOT, SOT, Ids, truncate
 from pipeline.dataset.uid import UID_TYPE, Ints, Words, fixed_bytes, uid_words
 
 TOKENS = pa.large_list(pa.uint16())
+SHOWN_DIGITS = 8
+"""Hex digits of a digest that a repr shows."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Columns:
     weight: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tokens:
     """Token ids of rows: those of row i are `values[starts[i] : stops[i]]`."""
 
@@ -39,12 +41,15 @@ class Tokens:
     starts: Ints
     stops: Ints
 
+    def __repr__(self) -> str:
+        return f"Tokens({len(self.starts):,} rows)"
+
     def take(self, rows: Ints) -> "Tokens":
         """Only the given rows, in that order."""
         return Tokens(self.values, self.starts[rows], self.stops[rows])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Shard:
     """The pairs of an open shard; row numbers are its own."""
 
@@ -57,6 +62,16 @@ class Shard:
     sha256: Ints | None
     """First eight bytes of each image's digest, where they were asked for and are recorded."""
     weights: npt.NDArray[np.float32] | None
+
+    def __repr__(self) -> str:
+        columns = {
+            "tokens": self.tokens,
+            "captions": self.captions,
+            "sha256": self.sha256,
+            "weights": self.weights,
+        }
+        names = ["images", *(name for name, column in columns.items() if column is not None)]
+        return f"Shard({len(self.uids):,} pairs: {', '.join(names)})"
 
     def ids(self, row: int, context_length: int) -> Ids | None:
         """Stored token ids of the row, framed and at most `context_length` long."""
@@ -105,6 +120,13 @@ class PairDataset(Protocol):
 
     def verify(self) -> None:
         """Read every file and compare its digest; DatasetError names those that differ."""
+
+
+def dataset_repr(dataset: PairDataset, kind: str) -> str:
+    """A dataset in one short line: where it is, how large it is, and which one it is."""
+    pairs, shards = sum(dataset.sizes), len(dataset.sizes)
+    content = dataset.content[:SHOWN_DIGITS]
+    return f"{kind}({str(dataset.path)!r}, {pairs:,} pairs in {shards:,} shards, content {content})"
 
 
 class ShardCache:

@@ -1,11 +1,11 @@
-"""Virtual subsets: of a dataset's pairs only those whose uids somebody lists.
+"""Virtual subsets: those of a dataset's pairs whose uids are listed.
 
 The list is a folder with a manifest (any stage's output), a Parquet file with a column `uid`, or
 DataComp's `.npy`. Images are not copied: a subset is row numbers of each shard.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pipeline.dataset.errors import DatasetError
 from pipeline.dataset.manifest import digest, digest_of
 from pipeline.dataset.read.folder import file_bytes, read_manifest, read_sidecar
-from pipeline.dataset.read.shards import Columns, PairDataset, Shard, checked_uids
+from pipeline.dataset.read.shards import Columns, PairDataset, Shard, checked_uids, dataset_repr
 from pipeline.dataset.uid import Ints, Words
 
 PAIR_OF_WORDS = np.dtype("u8,u8")
@@ -25,13 +25,13 @@ Keys = npt.NDArray[np.bytes_]
 """Uids as strings of 16 bytes, which numpy sorts as such."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subset:
     """Chosen rows of a dataset; shards are the dataset's, without the other rows."""
 
     dataset: PairDataset
     content: str
-    sizes: Sequence[int] = field(repr=False)
+    sizes: Sequence[int]
     index: Path
     """Row numbers of all shards, one after another, int32, as a `.npy`."""
 
@@ -52,6 +52,9 @@ class Subset:
         index_folder.mkdir(parents=True, exist_ok=True)
         _save(index, np.concatenate(rows).astype(np.int32))
         return cls(dataset, content, [len(some) for some in rows], index)
+
+    def __repr__(self) -> str:
+        return dataset_repr(self, "Subset")
 
     @property
     def path(self) -> Path:
@@ -114,9 +117,9 @@ def _keys(uids: Words) -> Keys:
 
 def _rows_among(uids: Words, keys: Keys) -> Ints:
     """Rows whose uid is among the sorted keys."""
-    mine = _keys(uids)
-    found = np.searchsorted(keys, mine).clip(max=len(keys) - 1)
-    return np.flatnonzero(keys[found] == mine)
+    own = _keys(uids)
+    nearest = np.searchsorted(keys, own).clip(max=len(keys) - 1)
+    return np.flatnonzero(keys[nearest] == own)
 
 
 def _save(path: Path, rows: npt.NDArray[np.int32]) -> None:

@@ -1,8 +1,8 @@
-"""Foreign webdatasets: folders of tars that somebody else wrote, without a manifest.
+"""Foreign webdatasets: folders of tars that other tools wrote, without a manifest.
 
 The headers of each tar are walked once, which gives a table like the sidecar of our own shards;
 with it a foreign tar is read as one of ours. Nothing is unpacked, no link is followed, and nothing
-but regular members is looked at.
+but regular members is read.
 """
 
 import json
@@ -12,7 +12,7 @@ import tarfile
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby
 from multiprocessing import get_context
@@ -24,18 +24,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.errors import DatasetError
+from pipeline.dataset.formats import PICTURE_SUFFIXES
 from pipeline.dataset.manifest import digest, digest_of
 from pipeline.dataset.read.folder import file_bytes, read_sidecar
-from pipeline.dataset.read.shards import Columns, Shard, checked_uids, shard_of, tar_images
+from pipeline.dataset.read.shards import (
+    Columns,
+    Shard,
+    checked_uids,
+    dataset_repr,
+    shard_of,
+    tar_images,
+)
 from pipeline.dataset.uid import UID_TYPE, Words
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 MEMBER = re.compile(r"((?:.*/|)[^/.]+)[.]([^/]*)")
 """Key and suffix: the suffix begins at the first dot behind the last slash."""
 META = re.compile(r"__[^/]*__($|/)")
 UID_DIGITS = re.compile(r"[0-9a-f]{32}")
-INDEX_VERSION = 2
-"""Of what `index_of` makes of a tar: indexes of other versions are made anew."""
+INDEX_VERSION = 3
+"""Version of what `index_of` makes of a tar: indexes of other versions are made again."""
 INDEX = pa.schema(
     [
         ("uid", UID_TYPE),
@@ -58,13 +65,13 @@ class IndexedTar:
     content: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TarFolder:
     """The pairs in the `.tar` files of a folder, in the order of their names."""
 
     path: Path
     content: str
-    tars: Sequence[IndexedTar] = field(repr=False)
+    tars: Sequence[IndexedTar]
 
     @classmethod
     def at(cls, folder: Path, index_folder: Path) -> Self:
@@ -75,6 +82,9 @@ class TarFolder:
         _make_indexes([job for job in jobs if not job[1].exists()])
         tars = [_indexed(path, index) for path, index in jobs]
         return cls(folder, digest_of([f"{tar.path.name} {tar.content}" for tar in tars]), tars)
+
+    def __repr__(self) -> str:
+        return dataset_repr(self, "TarFolder")
 
     @property
     def sizes(self) -> list[int]:
@@ -144,7 +154,7 @@ def _rows(path: Path, tar: tarfile.TarFile) -> Iterator[dict[str, object] | None
     """A row for each sample, or None where it lacks an image or a caption."""
     for key, group in groupby(_members(tar), key=lambda member: member[0]):
         members = {suffix.lower(): member for _, suffix, member in group}
-        image = next((members[suffix] for suffix in IMAGE_SUFFIXES if suffix in members), None)
+        image = next((members[suffix] for suffix in PICTURE_SUFFIXES if suffix in members), None)
         facts = _facts(_payload(tar, members.get("json")))
         text = _payload(tar, members.get("txt"))
         caption = facts.get("caption") if text is None else text.decode(errors="replace")
@@ -185,7 +195,7 @@ def _facts(data: bytes | None) -> dict[str, object]:
 
 
 def _index_path(path: Path, index_folder: Path) -> Path:
-    """Named by what tells that the tar is unchanged."""
+    """Named after what shows that the tar is unchanged: its path, size and time of change."""
     facts = path.stat()
     state = digest(
         f"{INDEX_VERSION}\0{path.absolute()}\0{facts.st_size}\0{facts.st_mtime_ns}".encode()

@@ -140,7 +140,7 @@ def test_both_sides_of_a_step_are_measured(monkeypatch: pytest.MonkeyPatch) -> N
 def test_runs_of_a_plan_differ_by_lambda_and_seed_alone() -> None:
     configs = LearningPlan((0.0, 0.3), (0, 1), steps=7).configs()
     assert [(c.seed, c.pos_reg) for c in configs] == [(0, 0.0), (0, 0.3), (1, 0.0), (1, 0.3)]
-    rest = [{**c.identity(), "seed": 0, "pos_reg": 0} for c in configs]
+    rest = [{**c.record(), "seed": 0, "pos_reg": 0} for c in configs]
     assert all(one == rest[0] for one in rest) and rest[0]["steps"] == 7
     assert LearningPlan((0.0,), (0,)).configs()[0].steps == 1200
 

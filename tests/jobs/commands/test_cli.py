@@ -233,7 +233,7 @@ def test_plan_show_funnel_and_why_agree(built: TextBuild) -> None:
         assert row["rows_kept"] == shown[row["stage"]]["rows_kept"]
         assert row["rows_kept"] == summary["stages"][row["stage"]]["rows_kept"]
     one = json.loads(openwit("show", "text/captions", "--store", store, "--json").stdout)
-    assert one["content"] == shown["captions"]["content"]
+    assert one["content_digest"] == shown["captions"]["content_digest"]
 
 
 def test_tables_are_for_people(built: TextBuild) -> None:

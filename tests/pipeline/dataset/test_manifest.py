@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.dataset.errors import DamagedFile, DatasetError, Exit, NewerFormat
-from pipeline.dataset.manifest import FORMAT, FileRef, Manifest, Part, Source, digest, load
+from pipeline.dataset.manifest import FORMAT, FileRef, InputRef, Manifest, Part, digest, load
 
 FILE = FileRef("parts/00000-ab.parquet", "ab" * 16, 7)
 MANIFEST = Manifest(
@@ -17,7 +17,7 @@ MANIFEST = Manifest(
     summary="Match captions",
     key="k" * 32,
     params={"mode": "normalized"},
-    inputs={"upstream": Source("dedup", "d" * 32), "queries": Source("words", "e" * 32)},
+    inputs={"upstream": InputRef("dedup", "d" * 32), "queries": InputRef("words", "e" * 32)},
     conserves=True,
     columns=[{"name": "uid", "type": "fixed_size_binary[16]", "unit": "", "about": "Who."}],
     content_digest="c" * 32,

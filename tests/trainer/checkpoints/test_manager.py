@@ -19,7 +19,7 @@ import torch
 
 from tests.support.disk import small_disk
 from trainer.checkpoints import folder, manager
-from trainer.checkpoints.manager import Checkpoint, Keeper
+from trainer.checkpoints.manager import Checkpoint, CheckpointManager
 from trainer.errors import CheckpointError
 
 FILES = ["model.safetensors", "moments.safetensors", "state.json", "manifest.json"]
@@ -49,9 +49,9 @@ def same(one: Checkpoint | None, two: Checkpoint) -> bool:
 
 def save(root: Path, *steps: int | Checkpoint, **retention: Any) -> None:
     """As one process would, one after the other."""
-    with Keeper(root, **retention) as keeper:
+    with CheckpointManager(root, **retention) as checkpoints:
         for step in steps:
-            keeper.save(at(step) if isinstance(step, int) else step)
+            checkpoints.save(at(step) if isinstance(step, int) else step)
 
 
 def steps(root: Path) -> list[int]:
@@ -65,13 +65,13 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
 
 
 def test_training_may_go_on_at_once_with_the_tensors_it_handed_over(tmp_path: Path) -> None:
-    with Keeper(tmp_path) as keeper:
+    with CheckpointManager(tmp_path) as checkpoints:
         for step in (5, 10):
             taken = at(step, side=300)
-            keeper.save(taken)
+            checkpoints.save(taken)
             for tensor in (*taken.model.values(), *taken.moments.values()):
                 tensor.zero_()
-            keeper.wait()
+            checkpoints.wait()
             assert same(manager.newest(tmp_path), at(step, side=300))
 
 
@@ -142,22 +142,22 @@ def test_damage_is_not_counted_among_those_that_are_kept(tmp_path: Path) -> None
 
 
 def test_damage_that_comes_while_a_run_lives_is_seen(tmp_path: Path) -> None:
-    with Keeper(tmp_path) as keeper:
+    with CheckpointManager(tmp_path) as checkpoints:
         for step in (5, 10):
-            keeper.save(at(step))
-        keeper.wait()
+            checkpoints.save(at(step))
+        checkpoints.wait()
         flip(tmp_path / "step-00000010" / "moments.safetensors")
-        keeper.save(at(15))
+        checkpoints.save(at(15))
     assert steps(tmp_path) == [5, 10, 15]
 
 
 def test_what_a_rewind_discredits_is_removed_and_does_not_count(tmp_path: Path) -> None:
     """Were 20 pruned around before it is gone, 10 would go, and the new one would be alone."""
-    with Keeper(tmp_path) as keeper:
+    with CheckpointManager(tmp_path) as checkpoints:
         for step in (10, 20):
-            keeper.save(at(step))
-        keeper.save(at(23, good=False))
-        keeper.save(at(24), discredited=20)
+            checkpoints.save(at(step))
+        checkpoints.save(at(23, good=False))
+        checkpoints.save(at(24), discredited=20)
     assert steps(tmp_path) == [10, 24]
     assert same(manager.newest(tmp_path, before=24), at(10))
 
@@ -189,11 +189,11 @@ def test_pruning_reads_no_checkpoint_twice(tmp_path: Path, monkeypatch: pytest.M
     save(tmp_path, 5, 10, 15, 20, keep_every=5)
     read: list[str] = []
 
-    def note(folder: Path) -> str | None:
-        read.append(folder.name)
-        return folder.damage(folder)
+    def noting(path: Path) -> str | None:
+        read.append(path.name)
+        return folder.damage(path)
 
-    monkeypatch.setattr(manager, "damage", note)
+    monkeypatch.setattr(manager, "damage", noting)
     save(tmp_path, 25, 30, 35, keep_every=5)
     assert read == ["step-00000020"]
 
@@ -271,8 +271,8 @@ SAVES = """
 import os, sys
 from pathlib import Path
 import torch
-sys.path[:0] = [{tests!r}, {root!r}]
-from test_checkpoint import save_until_killed
+sys.path.insert(0, {root!r})
+from tests.trainer.checkpoints.test_manager import save_until_killed
 torch.set_num_threads(1)
 for line in sys.stdin:
     folder = Path(line.strip())
@@ -291,13 +291,13 @@ def save_until_killed(root: Path) -> None:
     """
     last = manager.newest(root)
     step = 0 if last is None else last.step
-    with Keeper(root) as keeper, (root / "reported").open("a") as reported:
+    with CheckpointManager(root) as checkpoints, (root / "reported").open("a") as reported:
         print(os.getpid(), flush=True)
         while True:
             step += 1
             for _ in range(2 if step % 3 == 0 else 1):
-                keeper.save(at(step, side=400))
-            keeper.wait()
+                checkpoints.save(at(step, side=400))
+            checkpoints.wait()
             reported.write(f"{step}\n")
             reported.flush()
 
@@ -305,8 +305,7 @@ def save_until_killed(root: Path) -> None:
 @pytest.fixture
 def nursery() -> Iterator[subprocess.Popen[str]]:
     """A process that has imported torch and forks a saver for every folder it is told."""
-    here = Path(__file__).resolve()
-    source = SAVES.format(tests=str(here.parent), root=str(here.parents[3]))
+    source = SAVES.format(root=str(Path(__file__).resolve().parents[3]))
     with subprocess.Popen(
         [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -392,17 +391,20 @@ def test_bytes_are_on_the_disk_before_a_name_points_at_them(
     assert told[3:] == ["manifest.json", aside, "-> step-00000005", tmp_path.name]
 
 
-def test_a_second_keeper_is_refused_by_the_name_of_the_first(tmp_path: Path) -> None:
-    with Keeper(tmp_path), pytest.raises(CheckpointError, match=f"process {os.getpid()} on "):
-        Keeper(tmp_path)
+def test_a_second_manager_is_refused_by_the_name_of_the_first(tmp_path: Path) -> None:
+    with (
+        CheckpointManager(tmp_path),
+        pytest.raises(CheckpointError, match=f"process {os.getpid()} on "),
+    ):
+        CheckpointManager(tmp_path)
     save(tmp_path, 5)
 
 
 def test_the_lock_of_a_killed_run_does_not_outlive_it_in_its_workers(tmp_path: Path) -> None:
     source = (
         "import os, sys, time; from pathlib import Path\n"
-        "from trainer.checkpoints.manager import Keeper\n"
-        f"keeper = Keeper(Path({str(tmp_path)!r}))\n"
+        "from trainer.checkpoints.manager import CheckpointManager\n"
+        f"manager = CheckpointManager(Path({str(tmp_path)!r}))\n"
         "worker = os.fork()\n"
         "if not worker:\n"
         "    print(os.getpid(), flush=True)\n"
@@ -418,7 +420,7 @@ def test_the_lock_of_a_killed_run_does_not_outlive_it_in_its_workers(tmp_path: P
     worker = int(parent.stdout.readline())
     try:
         with pytest.raises(CheckpointError, match=f"process {parent.pid} on "):
-            Keeper(tmp_path)
+            CheckpointManager(tmp_path)
         parent.kill()
         parent.wait()
         save(tmp_path, 5)
@@ -430,16 +432,20 @@ def test_the_lock_of_a_killed_run_does_not_outlive_it_in_its_workers(tmp_path: P
 def test_a_save_that_fails_is_told_by_the_next_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[Callable[[Keeper], None]] = [lambda k: k.save(at(9)), Keeper.wait, Keeper.close]
+    calls: list[Callable[[CheckpointManager], None]] = [
+        lambda k: k.save(at(9)),
+        CheckpointManager.wait,
+        CheckpointManager.close,
+    ]
     save(tmp_path, 5)
     for call in calls:
-        keeper = Keeper(tmp_path)
+        checkpoints = CheckpointManager(tmp_path)
         with monkeypatch.context() as patch:
             patch.setattr(folder, "save_file", fail)
-            keeper.save(at(10))
+            checkpoints.save(at(10))
             with pytest.raises(CheckpointError, match=r"step-00000010: not saved, .*worn out"):
-                call(keeper)
-        keeper.close()
+                call(checkpoints)
+        checkpoints.close()
         assert same(manager.newest(tmp_path), at(5))
 
 
@@ -448,14 +454,17 @@ def fail(*_: object) -> None:
 
 
 def test_a_full_disk_costs_the_save_and_nothing_else(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "1m") as disk, Keeper(disk / "run") as keeper:
-        keeper.save(at(5))
-        keeper.save(at(10, side=500))
+    with (
+        small_disk(tmp_path / "disk", "1m") as disk,
+        CheckpointManager(disk / "run") as checkpoints,
+    ):
+        checkpoints.save(at(5))
+        checkpoints.save(at(10, side=500))
         with pytest.raises(CheckpointError, match=r"step-00000010: not saved, the disk is full"):
-            keeper.wait()
+            checkpoints.wait()
         assert same(manager.newest(disk / "run"), at(5))
         assert sorted(path.name for path in (disk / "run").iterdir()) == [".lock", "step-00000005"]
-        keeper.save(at(10))
+        checkpoints.save(at(10))
 
 
 def test_saving_is_done_beside_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,8 +476,8 @@ def test_saving_is_done_beside_the_caller(tmp_path: Path, monkeypatch: pytest.Mo
         write(*arguments)
 
     monkeypatch.setattr(manager, "write", slow)
-    with Keeper(tmp_path) as keeper:
-        keeper.save(at(5))
+    with CheckpointManager(tmp_path) as checkpoints:
+        checkpoints.save(at(5))
         assert manager.newest(tmp_path) is None
         held.set()
     assert same(manager.newest(tmp_path), at(5))

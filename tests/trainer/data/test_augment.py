@@ -31,7 +31,7 @@ CONFIG = TrainConfig(model="ViT-Ti-8-32px", steps=9, batch_size=16, crop_scale_m
 
 Resize = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 ON_A_GPU = partial(resize_batched, kind=torch.float16)
-RESIZES = [resize_each, partial(resize_batched, kind=torch.float32), ON_A_GPU]
+RESIZES: list[Resize] = [resize_each, partial(resize_batched, kind=torch.float32), ON_A_GPU]
 
 
 def sharp(side: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -37,7 +38,7 @@ def assert_equal(one: Batch, two: Batch) -> None:
 def joined(batches: list[Batch]) -> Batch:
     """Slices of a step one after another, tokens padded to the widest."""
     width = max(batch.tokens.shape[1] for batch in batches)
-    values = {}
+    values: dict[str, Any] = {}
     for field in fields(Batch):
         parts = [getattr(batch, field.name) for batch in batches]
         if field.name == "tokens":
@@ -98,17 +99,17 @@ def test_arrow_tar_and_foreign_tars_give_the_same_batches(tmp_path: Path) -> Non
     for part in range(2):
         with wds.TarWriter(str(foreign / f"{part}.tar")) as writer:
             for pair in pairs[7 * part : 7 * part + 7]:
-                uid = pair.uid.hex()
-                sample = {"jpg": pair.image, "txt": pair.caption, "json": {"uid": uid}}
-                writer.write({"__key__": uid, **sample})
+                key = pair.uid.hex()
+                sample = {"jpg": pair.image, "txt": pair.caption, "json": {"uid": key}}
+                writer.write({"__key__": key, **sample})
     loaders = [Loader([Source(folder)], EVERYTHING) for folder in (*folders, foreign)]
     by_uid = []
     for loader in loaders:
         batch = joined([loader.batch(step) for step in range(7)])
-        pixels = {}
+        seen: dict[bytes, list[Any]] = {}
         for uid, canvas, ids in zip(uids_of(batch), batch.pixels, batch.tokens, strict=True):
-            pixels.setdefault(uid, []).append((canvas.tolist(), ids.tolist()))
-        by_uid.append({uid: seen[:5] for uid, seen in pixels.items()})
+            seen.setdefault(uid, []).append((canvas.tolist(), ids.tolist()))
+        by_uid.append({uid: samples[:5] for uid, samples in seen.items()})
     assert by_uid[0] == by_uid[1] == by_uid[2]
     assert set(by_uid[0]) == {pair.uid for pair in pairs}
 

@@ -132,3 +132,13 @@ def test_a_source_that_would_never_come_is_refused(weights: list[float]) -> None
     orders = [Order(str(number), 0, [9], 2) for number in range(len(weights))]
     with pytest.raises(ConfigError, match="weights"):
         Mixture(orders, weights, 0)
+
+
+def test_turns_are_dealt_as_the_example_in_the_documentation_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Mixture, "_within_blocks", lambda _, samples: samples)
+    orders = [Order(name, 0, [4], 1) for name in "abc"]
+    source, turns = Mixture(orders, [2, 1, 1], 0)._deal(np.arange(8))
+    assert source.tolist() == [2, 0, 1, 0, 2, 0, 1, 0]
+    assert turns.tolist() == [0, 0, 0, 1, 1, 2, 1, 3]

@@ -6,6 +6,7 @@ import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -308,7 +309,7 @@ def write_foreign(folder: Path, pairs: list[Pair], per_tar: int = 5) -> Path:
     for first in range(0, len(pairs), per_tar):
         with wds.TarWriter(str(folder / f"{first:05d}.tar")) as writer:
             for index, pair in enumerate(pairs[first : first + per_tar], start=first):
-                sample = {"__key__": f"sub.d/{index:06d}", "jpg": pair.image}
+                sample: dict[str, Any] = {"__key__": f"sub.d/{index:06d}", "jpg": pair.image}
                 facts = {"uid": pair.uid.hex(), "width": 48}
                 if index % 2:
                     sample |= {"txt": pair.caption, "json": {**facts, "caption": "not this one"}}

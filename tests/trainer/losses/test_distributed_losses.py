@@ -7,21 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, multiprocessing
+from torch import Tensor
 from torch import distributed as dist
+from torch.multiprocessing.spawn import start_processes
 from torch.nn import functional as F
 
 from tests.support.dense_loss import (
     OBJECTIVES,
     embeddings,
     exact,
+    gradient,
     hints,
     leaves,
     part,
     tiled,
     worst_error,
 )
-from trainer.losses.objectives import Loss, Objective, Pairs, contrastive_loss
+from trainer.config import Objective
+from trainer.losses.objectives import LossOutput, Pairs, contrastive_loss
 
 BATCH, WIDTH = 48, 32
 WORLDS = (1, 2, 4)
@@ -75,15 +78,15 @@ def tower(rows: Tensor, weight: Tensor) -> Tensor:
     return F.normalize(rows @ weight, dim=1)
 
 
-Compute = Callable[[Tensor, Tensor, Tensor, Tensor], Loss]
+Compute = Callable[[Tensor, Tensor, Tensor, Tensor], LossOutput]
 
 
 def of_leaves(inputs: list[Tensor], compute: Compute) -> list[Tensor]:
     image, text, scale, bias = inputs
     loss = compute(image, text, scale, bias)
-    loss.value.backward()
-    readings = torch.stack([loss.positive_cosine, loss.margin])
-    return [loss.value.detach(), readings, *(leaf.grad for leaf in inputs)]
+    torch.autograd.backward(loss.value)
+    metrics = torch.stack([loss.positive_cosine, loss.margin])
+    return [loss.value.detach(), metrics, *map(gradient, inputs)]
 
 
 def of_micro_batches(inputs: list[Tensor], compute: Compute) -> list[Tensor]:
@@ -94,14 +97,13 @@ def of_micro_batches(inputs: list[Tensor], compute: Compute) -> list[Tensor]:
         outputs = [tower(x, w) for x, w in zip((pixels, words), matrices, strict=True)]
     rows = leaves(outputs, pixels.dtype)
     loss = compute(rows[0], rows[1], scale, bias)
-    loss.value.backward()
+    torch.autograd.backward(loss.value)
     for first in range(0, len(pixels), 5):
         some = slice(first, first + 5)
         for x, w, row in zip((pixels, words), matrices, rows, strict=True):
-            tower(x[some], w).backward(row.grad[some])
-    readings = torch.stack([loss.positive_cosine, loss.margin])
-    by_weights = [matrix.grad for matrix in matrices]
-    return [loss.value.detach(), readings, *by_weights, scale.grad, bias.grad]
+            torch.autograd.backward(tower(x[some], w), gradient(row)[some])
+    metrics = torch.stack([loss.positive_cosine, loss.margin])
+    return [loss.value.detach(), metrics, *map(gradient, (*matrices, scale, bias))]
 
 
 def work(rank: int, folder: Path) -> None:
@@ -118,7 +120,7 @@ def work(rank: int, folder: Path) -> None:
 
             def compute(
                 i: Tensor, t: Tensor, s: Tensor, b: Tensor, case: Case = case, own: slice = own
-            ) -> Loss:
+            ) -> LossOutput:
                 pairs, group = part(case.pairs, own), groups[case.world]
                 return contrastive_loss(i, t, s, b, case.objective, pairs, group=group, tile=11)
 
@@ -132,12 +134,13 @@ def work(rank: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.spawn(work, (folder,), nprocs=max(WORLDS))
+    spawn: Callable[..., None] = start_processes
+    spawn(work, (folder,), nprocs=max(WORLDS), start_method="spawn")
     return folder
 
 
 def by_rank(folder: Path, case: Case) -> list[list[Tensor]]:
-    """What each process found: value, readings, by images, by texts, by scale, by bias."""
+    """What each process found: value, metrics, by images, by texts, by scale, by bias."""
     ranks = []
     for rank in range(case.world):
         with np.load(folder / f"{case.file}-{rank}.npz") as arrays:
@@ -150,7 +153,7 @@ def cases(name: str, cached: bool) -> list[Case]:
 
 
 @every_objective
-def test_value_and_readings_are_the_same_bits_on_every_rank(folder: Path, name: str) -> None:
+def test_value_and_metrics_are_the_same_bits_on_every_rank(folder: Path, name: str) -> None:
     for case in cases(name, cached=False):
         first, *others = by_rank(folder, case)
         for rank in others:
@@ -177,12 +180,12 @@ def test_gradients_of_micro_batches_on_n_ranks_are_those_of_one_pass(
 ) -> None:
     for case in cases(name, cached=True):
         ranks = by_rank(folder, case)
-        summed = [sum(rank[place] for rank in ranks) for place in range(2, 6)]
+        summed = [torch.stack([rank[place] for rank in ranks]).sum(0) for place in range(2, 6)]
 
-        def compute(i: Tensor, t: Tensor, s: Tensor, b: Tensor, case: Case = case) -> Loss:
+        def compute(i: Tensor, t: Tensor, s: Tensor, b: Tensor, case: Case = case) -> LossOutput:
             return contrastive_loss(i, t, s, b, case.objective, case.pairs)
 
         inputs = leaves(embeddings(BATCH, WIDTH, case.scale), torch.float64)
-        value, readings, *truth = of_micro_batches(inputs, compute)
+        value, metrics, *truth = of_micro_batches(inputs, compute)
         assert worst_error([ranks[0][0], *summed], [value, *truth]) < 1e-6, case
-        assert worst_error([ranks[0][1]], [readings]) < 1e-6, case
+        assert worst_error([ranks[0][1]], [metrics]) < 1e-6, case

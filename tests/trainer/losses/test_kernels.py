@@ -16,23 +16,24 @@ from trainer.losses import kernels
 from trainer.losses.objectives import Pairs
 
 pytest.importorskip("triton")
-KERNELS = {"see": kernels.see, "slopes": kernels.slopes}
+KERNELS = {"update": kernels.update, "logit_gradients": kernels.logit_gradients}
 SOFTMAX = [name for name, objective in OBJECTIVES.items() if objective.loss != "siglip"]
 
 
 def run(check: str, **environment: str) -> dict[str, float]:
     """One of this file's checks in a process of its own: Triton reads its settings on import."""
     here = Path(__file__)
-    paths = os.pathsep.join([str(here.parent), str(here.parents[2])])
+    root = str(here.parents[3])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", here, check],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def errors() -> dict[str, float]:
@@ -42,20 +43,25 @@ def errors() -> dict[str, float]:
     for name, count, tile, known in (*trials, ("clip, smoothed", 150, 140, True)):
         inputs, pairs = embeddings(count, 16, 100.0), in_columns(hints(count)) if known else Pairs()
         truth = exact(inputs, OBJECTIVES[name], pairs)
-        with mock.patch.multiple(kernels, see=mock.DEFAULT, slopes=mock.DEFAULT) as seen:
+        with mock.patch.multiple(
+            kernels, update=mock.DEFAULT, logit_gradients=mock.DEFAULT
+        ) as seen:
             for kernel, called in seen.items():
                 called.side_effect = KERNELS[kernel]
             ours = tiled(inputs, OBJECTIVES[name], pairs, tile=tile)
         tiles = math.ceil(count / tile) ** 2
-        assert (seen["see"].call_count, seen["slopes"].call_count) == (2 * tiles, tiles)
+        assert (seen["update"].call_count, seen["logit_gradients"].call_count) == (2 * tiles, tiles)
         found[f"{name}, {count} pairs, hints: {known}"] = worst_error(ours, truth)
     return found
 
 
 def in_columns(pairs: Pairs) -> Pairs:
     """The same, with ids that do not lie side by side."""
-    apart = (torch.stack([ids, ids], dim=1)[:, 0] for ids in (pairs.image_ids_B, pairs.text_ids_B))
-    return Pairs(*apart, pairs.weights_B)
+    assert pairs.image_ids_B is not None and pairs.text_ids_B is not None
+    image_ids_B, text_ids_B = (
+        torch.stack([ids, ids], dim=1)[:, 0] for ids in (pairs.image_ids_B, pairs.text_ids_B)
+    )
+    return Pairs(image_ids_B, text_ids_B, pairs.weights_B)
 
 
 def binaries() -> dict[str, float]:
@@ -64,10 +70,10 @@ def binaries() -> dict[str, float]:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    sizes = {}
+    sizes: dict[str, float] = {}
     for kernel, chosen in (
-        (kernels._see_kernel, {"NUM_IDS": 2, "SMOOTH": True, "LINES": 16, "ALONG": 128}),
-        (kernels._slopes_kernel, {"NUM_IDS": 2, "ROWS": 32, "COLUMNS": 128}),
+        (kernels._update_kernel, {"NUM_IDS": 2, "SMOOTH": True, "LINES": 16, "ALONG": 128}),
+        (kernels._gradients_kernel, {"NUM_IDS": 2, "ROWS": 32, "COLUMNS": 128}),
     ):
         types = {}
         for name in kernel.arg_names:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.backends import mkldnn
+from torch.backends import cuda, mkldnn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -17,19 +17,22 @@ from tests.support.dense_loss import (
     OBJECTIVES,
     embeddings,
     exact,
+    gradient,
     hints,
     leaves,
+    loss_of,
     tiled,
     worst_error,
 )
+from trainer.config import Objective
 from trainer.errors import ConfigError
-from trainer.losses.objectives import Loss, Objective, Pairs, contrastive_loss
+from trainer.losses.objectives import LossOutput, Pairs, contrastive_loss
 
 SCALES = (1 / 0.07, 100.0)
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
 
 
-def clip(image: Tensor, text: Tensor, scale: Tensor, **options: Any) -> Loss:
+def clip(image: Tensor, text: Tensor, scale: Tensor, **options: Any) -> LossOutput:
     return contrastive_loss(image, text, scale, None, Objective(**options))
 
 
@@ -47,7 +50,7 @@ def assert_same(sides: list[tuple[Tensor, ...]]) -> None:
 @pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
 def test_clip_is_open_clips(open_clip: Any, scale: float) -> None:
     peer = open_clip.loss.ClipLoss()
-    sides = []
+    sides: list[tuple[Tensor, ...]] = []
     for compute in (
         lambda i, t, s: clip(i, t, s).value,
         lambda i, t, s: peer(i, t, logit_scale=s),
@@ -55,15 +58,15 @@ def test_clip_is_open_clips(open_clip: Any, scale: float) -> None:
         image, text = unit_rows(16, 8, 0), unit_rows(16, 8, 1)
         factor = torch.tensor(scale, requires_grad=True)
         value = compute(image, text, factor)
-        value.backward()
-        sides.append((value.detach(), image.grad, text.grad, factor.grad))
+        torch.autograd.backward(value)
+        sides.append((value.detach(), *map(gradient, (image, text, factor))))
     assert_same(sides)
 
 
 @pytest.mark.parametrize("scale", [10.0, 100.0])
 def test_siglip_is_open_clips(open_clip: Any, scale: float) -> None:
     peer = open_clip.loss.SigLipLoss()
-    sides = []
+    sides: list[tuple[Tensor, ...]] = []
     for compute in (
         lambda i, t, s, b: contrastive_loss(i, t, s, b, Objective("siglip")).value,
         lambda i, t, s, b: peer(i, t, logit_scale=s, logit_bias=b),
@@ -71,8 +74,8 @@ def test_siglip_is_open_clips(open_clip: Any, scale: float) -> None:
         image, text = unit_rows(16, 8, 0), unit_rows(16, 8, 1)
         factor, bias = (torch.tensor(x, requires_grad=True) for x in (scale, -10.0))
         value = compute(image, text, factor, bias)
-        value.backward()
-        sides.append((value.detach(), image.grad, text.grad, factor.grad, bias.grad))
+        torch.autograd.backward(value)
+        sides.append((value.detach(), *map(gradient, (image, text, factor, bias))))
     assert_same(sides)
 
 
@@ -98,8 +101,8 @@ def test_tiled_is_dense_for_any_shape_ids_and_weights(data: st.DataObject) -> No
     inputs = [*(F.normalize(rows, dim=1) for rows in inputs[:2]), *inputs[2:]]
     tile = data.draw(st.integers(1, 10), "tile")
     ours = tiled(inputs, objective, pairs, dtype=torch.float64, tile=tile)
-    for mine, true in zip(ours, exact(inputs, objective, pairs), strict=True):
-        torch.testing.assert_close(mine, true, rtol=1e-7, atol=1e-9)
+    for value, true in zip(ours, exact(inputs, objective, pairs), strict=True):
+        torch.testing.assert_close(value, true, rtol=1e-7, atol=1e-9)
 
 
 def test_cyclip_is_clip_and_two_mean_squares() -> None:
@@ -120,11 +123,11 @@ def test_two_orthogonal_pairs_by_hand() -> None:
 def test_a_tiny_loss_keeps_its_digits() -> None:
     image = torch.eye(4).requires_grad_()
     loss = clip(image, torch.eye(4), torch.tensor(40.0))
-    loss.value.backward()
+    torch.autograd.backward(loss.value)
     others = math.exp(-40)
     assert loss.value.item() == pytest.approx(math.log1p(3 * others), rel=1e-5)
-    slope = 40 * others / 4
-    expected = slope * (torch.ones(4, 4) - 4 * torch.eye(4))
+    by_logit = 40 * others / 4
+    expected = by_logit * (torch.ones(4, 4) - 4 * torch.eye(4))
     torch.testing.assert_close(image.grad, expected, rtol=1e-5, atol=0)
 
 
@@ -145,12 +148,12 @@ def test_the_margin_is_to_the_best_text_that_is_not_hidden() -> None:
 def test_a_pair_without_negatives_is_no_trouble(objective: Objective) -> None:
     inputs = leaves(embeddings(5, 4, 100.0))
     same = Pairs(image_ids_B=torch.zeros(5, dtype=torch.int64))
-    loss = contrastive_loss(*inputs, objective, same)
-    loss.value.backward()
+    loss = loss_of(inputs, objective, same)
+    torch.autograd.backward(loss.value)
     assert loss.margin.item() == 0
-    assert all(torch.isfinite(leaf.grad).all() for leaf in inputs)
+    assert all(torch.isfinite(gradient(leaf)).all() for leaf in inputs)
     if objective == Objective():
-        assert loss.value.item() == 0 and not inputs[0].grad.any()
+        assert loss.value.item() == 0 and not gradient(inputs[0]).any()
 
 
 @every_objective
@@ -163,7 +166,7 @@ def test_equal_weights_and_ids_of_their_own_change_nothing(objective: Objective)
 
 def test_the_regularisers_gradient_is_the_other_row() -> None:
     image, text, scale, _ = embeddings(4, 3, 1.0)
-    by = []
+    by: list[Tensor] = []
     for pos_reg in (1.0, 0.0):
         image = image.detach().requires_grad_()
         by += torch.autograd.grad(clip(image, text, scale, pos_reg=pos_reg).value, image)
@@ -181,18 +184,26 @@ def test_logits_are_float32_under_autocast(objective: Objective) -> None:
 def test_rows_of_bfloat16_get_a_float32_loss_and_gradients_of_their_own_type() -> None:
     image, text = (rows.bfloat16().requires_grad_() for rows in embeddings(8, 4, 1.0)[:2])
     loss = clip(image, text, torch.tensor(50.0))
-    loss.value.backward()
-    assert loss.value.dtype == torch.float32 and image.grad.dtype == torch.bfloat16
+    torch.autograd.backward(loss.value)
+    assert loss.value.dtype == torch.float32 and gradient(image).dtype == torch.bfloat16
     wide = clip(image.detach().float(), text.detach().float(), torch.tensor(50.0))
     assert torch.equal(loss.value, wide.value)
 
 
-class _Watch(TorchDispatchMode):
+def product_precisions() -> tuple[str, str]:
+    """How products of float32 may be taken on a GPU and on a CPU."""
+    libraries: Any = (cuda, mkldnn)  # their `matmul` is set when torch is imported
+    on_gpu, on_cpu = (str(library.matmul.fp32_precision) for library in libraries)
+    return on_gpu, on_cpu
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is untyped
     """Notes every result: its size, and for products the precision they may be taken in."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.largest, self.precisions, self.products = 0, set(), 0
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's is untyped
+        self.largest, self.products = 0, 0
+        self.precisions: set[tuple[str, str]] = set()
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -202,19 +213,15 @@ class _Watch(TorchDispatchMode):
             self.largest = max(self.largest, out.untyped_storage().nbytes())
         if "mm" in str(func):
             self.products += 1
-            self.precisions.add((torch.backends.cuda.matmul.fp32_precision, mkldnn_precision()))
+            self.precisions.add(product_precisions())
         return out
-
-
-def mkldnn_precision() -> str:
-    return str(mkldnn.matmul.fp32_precision)
 
 
 @every_objective
 def test_nothing_is_as_large_as_the_matrix(objective: Objective) -> None:
     inputs = leaves(embeddings(256, 8, 50.0))
     with _Watch() as watch:
-        contrastive_loss(*inputs, objective, hints(256), tile=32).value.backward()
+        torch.autograd.backward(loss_of(inputs, objective, hints(256), tile=32).value)
     rows, tile, matrix = 256 * 8 * 4, 32 * 32 * 4, 256 * 256 * 4
     assert watch.largest == max(rows, tile) < matrix / 10
 
@@ -237,9 +244,9 @@ def test_products_are_exact_whatever_the_towers_use(objective: Objective) -> Non
 def test_without_gradients_the_value_is_the_same_and_cheaper(objective: Objective) -> None:
     inputs = leaves(embeddings(20, 8, 50.0))
     with _Watch() as graded:
-        value = contrastive_loss(*inputs, objective, hints(20)).value
+        value = loss_of(inputs, objective, hints(20)).value
     with torch.no_grad(), _Watch() as plain:
-        assert torch.equal(contrastive_loss(*inputs, objective, hints(20)).value, value)
+        assert torch.equal(loss_of(inputs, objective, hints(20)).value, value)
     assert plain.products < graded.products
 
 
@@ -256,7 +263,7 @@ def test_gradients_of_cached_rows_are_those_of_one_pass(objective: Objective) ->
     whole = contrastive_loss(tower(pictures), tower(captions), scale, bias, objective, hints(12))
     (expected,) = torch.autograd.grad(whole.value, weight)
     rows = leaves([tower(pictures), tower(captions)], torch.float64)
-    loss = contrastive_loss(*rows, scale, bias, objective, hints(12))
+    loss = loss_of([*rows, scale, bias], objective, hints(12))
     by_rows = torch.autograd.grad(loss.value, rows)
     for some in (slice(0, 5), slice(5, 10), slice(10, 12)):
         outputs = [tower(pictures[some]), tower(captions[some])]
@@ -283,4 +290,4 @@ def test_there_is_no_second_derivative() -> None:
     value = clip(image, torch.eye(2), torch.tensor(1.0)).value
     (by,) = torch.autograd.grad(value, image, create_graph=True)
     with pytest.raises(RuntimeError):
-        by.sum().backward()
+        torch.autograd.backward(by.sum())

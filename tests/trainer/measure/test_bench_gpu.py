@@ -12,12 +12,12 @@ import torch
 
 from tests.support.folders import coloured_pairs, write_dataset
 from trainer.bench_gpu import main
-from trainer.config import TrainConfig
-from trainer.losses.objectives import Objective, contrastive_loss
+from trainer.config import Objective, TrainConfig
+from trainer.losses.objectives import contrastive_loss
 from trainer.measure import checks, steps
 from trainer.measure.checks import Check, compiled_agrees, losses_agree
 from trainer.measure.losses import WIDTH, loss_figures, unit_rows
-from trainer.measure.page import Page, Steps
+from trainer.measure.measurements import Measurements, StepComparison
 from trainer.measure.peers import dense_loss, dense_step, open_clip_step
 from trainer.measure.steps import DENSE, Setting, StepFigures, noise_batch
 
@@ -202,7 +202,7 @@ def test_the_peer_is_the_same_model(open_clip: object) -> None:
 def test_a_batch_that_memory_refuses_gives_way_to_a_smaller_one() -> None:
     tried = []
 
-    def make(setting: Setting) -> object:
+    def make(setting: Setting) -> Callable[[], object]:
         tried.append(setting.batch)
         if setting.batch > 100:
             raise torch.OutOfMemoryError
@@ -235,7 +235,7 @@ def figures(who: str, rate: float, share: float) -> StepFigures:
 def test_a_goal_is_met_by_utilisation_and_ratio_to_the_real_peer(
     ours: StepFigures, peer: StepFigures, met: bool | None
 ) -> None:
-    assert Steps(ours, peer).met is met
+    assert StepComparison(ours, peer).met is met
 
 
 def test_utilisation_is_arithmetic_by_the_clock() -> None:
@@ -249,5 +249,5 @@ def test_utilisation_is_arithmetic_by_the_clock() -> None:
 def test_an_empty_page_is_a_heading() -> None:
     from trainer.measure.device import Machine
 
-    page = Page(Machine("H100", "570.1", 16, "2.13.0", "abc"))
-    assert page.markdown() == "### H100, 16 cores, driver 570.1, torch 2.13.0, commit abc\n"
+    measured = Measurements(Machine("H100", "570.1", 16, "2.13.0", "abc"))
+    assert measured.markdown() == "### H100, 16 cores, driver 570.1, torch 2.13.0, commit abc\n"

@@ -43,8 +43,8 @@ def test_a_step_of_training_is_open_clips(open_clip: Any) -> None:
     for name, value in model.visual.named_parameters():
         torch.testing.assert_close(value.grad, theirs[name].grad, atol=1e-4, rtol=1e-3)
     running = dict(peer.visual.named_buffers())
-    for name, value in model.visual.named_buffers():
-        torch.testing.assert_close(value, running[name], atol=1e-5, rtol=1e-5)
+    for name, buffer in model.visual.named_buffers():
+        torch.testing.assert_close(buffer, running[name], atol=1e-5, rtol=1e-5)
 
 
 def settled(config: ModelConfig) -> CLIP:

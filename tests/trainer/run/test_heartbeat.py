@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 RANK = """
 import logging, sys, time
 from pathlib import Path
-from trainer.heartbeat import Heartbeat
+from trainer.run.heartbeat import Heartbeat
 
 folder, rank, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 logging.basicConfig(format="%(message)s")

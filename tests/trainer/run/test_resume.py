@@ -4,7 +4,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ import torch
 from tests.support.folders import coloured_pairs, write_dataset
 from tests.support.micro import MICRO, config, result_bytes
 from tests.support.ranks import World, note, noted, rank, run_world
+from trainer.checkpoints import manager
 from trainer.checkpoints.weights import load_weights
 from trainer.config import RunConfig, TrainConfig
 from trainer.data.batch import Batch
 from trainer.data.loader import Loader, Source
 from trainer.errors import CheckpointError, Diverged, Stopped
-from trainer.losses.objectives import Loss
+from trainer.losses.objectives import LossOutput, contrastive_loss
 from trainer.models.config import MODELS
 from trainer.run import loop, step
 from trainer.run.heartbeat import EXIT_TRY_AGAIN
@@ -33,9 +34,9 @@ STEPS = 24
 
 
 def go(made: TrainConfig, dataset: Path, workdir: Path, **options: Any) -> loop.TrainResult:
-    grace = options.pop("grace", None)
+    stop_signal = options.pop("stop_signal", None)
     settings = RunConfig(num_threads=1, **options)
-    return train(made, [Source(dataset)], workdir, settings, grace=grace)
+    return train(made, [Source(dataset)], workdir, settings, stop_signal=stop_signal)
 
 
 def once_after(step: int) -> Callable[[], bool]:
@@ -50,12 +51,12 @@ def newest_step(workdir: Path) -> int:
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 15, 29])
-def test_a_run_stopped_by_grace_goes_on_bit_for_bit(
+def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(
     squares: Squares, tmp_path: Path, stop_after: int
 ) -> None:
     dataset = squares(25)
     with pytest.raises(Stopped, match=f"after step {stop_after};"):
-        go(config(), dataset, tmp_path / "stopped", grace=once_after(stop_after))
+        go(config(), dataset, tmp_path / "stopped", stop_signal=once_after(stop_after))
     assert newest_step(tmp_path / "stopped") == stop_after
     again = go(config(), dataset, tmp_path / "stopped")
     whole = go(config(), dataset, tmp_path / "whole")
@@ -69,7 +70,7 @@ class Noting(Loader):
 
     folder: Path
 
-    def batches(self, first: int, last: int) -> Iterator[Batch]:
+    def batches(self, first: int, last: int) -> Generator[Batch]:
         for number, batch in enumerate(super().batches(first, last), first):
             note(self.folder / f"samples-{rank()}", [number, batch.uids.tolist()])
             yield batch
@@ -79,7 +80,7 @@ def noted_run(dataset: Path, workdir: Path, notes: Path, options: dict[str, Any]
     """A run in a process of its own that notes samples and losses of every step."""
     MODELS["micro"] = MICRO
     Noting.folder = notes
-    loop.Loader = Noting  # type: ignore[misc]
+    pytest.MonkeyPatch().setattr(loop, "Loader", Noting)  # the process ends with the run
     made = config(steps=STEPS, batch_size=8, log_every=1)
     rest = {name: value for name, value in options.items() if name != "held"}
     settings = RunConfig(num_threads=1, checkpoint_every_steps=3, **rest)
@@ -255,33 +256,35 @@ def test_a_run_that_goes_astray_is_rewound_and_ends_with_finite_weights(
     squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Steps 12 to 15 have no finite loss; two of them rewind to step 10, and the run goes on."""
-    exact, asked = step.contrastive_loss, iter(range(1000))
+    asked = iter(range(1000))
 
-    def broken(*arguments: Any, **options: Any) -> Loss:
-        loss = exact(*arguments, **options)
+    def broken(*arguments: Any, **options: Any) -> LossOutput:
+        loss = contrastive_loss(*arguments, **options)
         bad = 12 <= next(asked) < 16
-        return Loss(loss.value * (torch.nan if bad else 1), loss.positive_cosine, loss.margin)
+        return LossOutput(loss.value * (torch.nan if bad else 1), loss.positive_cosine, loss.margin)
 
     monkeypatch.setattr(step, "contrastive_loss", broken)
     dataset = squares(25)
     result = go(config(refused_limit=2), dataset, tmp_path / "run", checkpoint_every_steps=5)
     assert (result.steps, result.refused_steps, result.rewinds) == (30, 4, 2)
     assert all(np.isfinite(row.loss) for row in result.metrics)
-    monkeypatch.setattr(step, "contrastive_loss", lambda *a, **o: _nothing(exact(*a, **o)))
+    monkeypatch.setattr(
+        step, "contrastive_loss", lambda *a, **o: _nothing(contrastive_loss(*a, **o))
+    )
     with pytest.raises(Diverged, match="lower lr"):
         go(config(seed=1), dataset, tmp_path / "hopeless", checkpoint_every_steps=5)
 
 
 def _at_steps(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> None:
     """From now on the loss of these steps (from 0) is not finite, whoever takes them."""
-    exact, call, current = step.contrastive_loss, step.Stepper.__call__, [0]
+    call, current = step.Stepper.__call__, [0]
 
     def noting(stepper: step.Stepper, number: int, batch: Batch) -> step.Outcome:
         current[0] = number
         return call(stepper, number, batch)
 
-    def broken(*arguments: Any, **options: Any) -> Loss:
-        loss = exact(*arguments, **options)
+    def broken(*arguments: Any, **options: Any) -> LossOutput:
+        loss = contrastive_loss(*arguments, **options)
         return _nothing(loss) if bad(current[0]) else loss
 
     monkeypatch.setattr(step.Stepper, "__call__", noting)
@@ -292,7 +295,8 @@ def test_weights_that_an_update_ruined_are_not_gone_back_to(
     squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The checkpoint of step 20 was written before any loss could tell that it is worthless."""
-    call, ruined = step.Stepper.__call__, []
+    call = step.Stepper.__call__
+    ruined: list[int] = []
 
     def ruining(stepper: step.Stepper, number: int, batch: Batch) -> step.Outcome:
         outcome = call(stepper, number, batch)
@@ -320,7 +324,8 @@ def test_weights_that_are_not_finite_are_no_result(
     def ruining(stepper: step.Stepper, number: int, batch: Batch) -> step.Outcome:
         outcome = call(stepper, number, batch)
         with torch.no_grad():
-            stepper.model.visual.proj[0, 0] = torch.nan
+            visual: Any = stepper.model.visual
+            visual.proj[0, 0] = torch.nan
         return outcome
 
     monkeypatch.setattr(step.Stepper, "__call__", ruining)
@@ -340,7 +345,7 @@ def test_where_a_run_is_stopped_or_saved_does_not_decide_what_it_goes_back_to(
     for stop_after in (12, 16):
         workdir = tmp_path / f"stopped-{stop_after}"
         with pytest.raises(Stopped):
-            go(made, dataset, workdir, grace=once_after(stop_after), **options)
+            go(made, dataset, workdir, stop_signal=once_after(stop_after), **options)
         again = go(made, dataset, workdir, **options)
         assert again.rewinds == whole.rewinds == 1
         assert result_bytes(workdir) == result_bytes(tmp_path / "whole")
@@ -350,20 +355,20 @@ def test_where_a_run_is_stopped_or_saved_does_not_decide_what_it_goes_back_to(
 def rewound(dataset: Path, workdir: Path) -> None:
     """Rank 1 is late to read what both go back to."""
     MODELS["micro"] = MICRO
-    read, writes = loop.checkpoint.newest, loop.checkpoint.Keeper.save
+    read, writes = manager.newest, manager.CheckpointManager.save
 
     def late(root: Path, **asked: Any) -> Any:
         if asked.get("good") and rank() == 1:
             time.sleep(1)
         return read(root, **asked)
 
-    def noting(keeper: Any, saved: Any, *rest: Any) -> None:
+    def noting(checkpoints: Any, saved: Any, *rest: Any) -> None:
         note(workdir.parent / "saved", [time.monotonic(), saved.step])
-        writes(keeper, saved, *rest)
+        writes(checkpoints, saved, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.checkpoint, "newest", late)
-        patch.setattr(loop.checkpoint.Keeper, "save", noting)
+        patch.setattr(manager, "newest", late)
+        patch.setattr(manager.CheckpointManager, "save", noting)
         _at_steps(patch, lambda number: 9 <= number < 14)
         settings = RunConfig(num_threads=1, checkpoint_every_steps=4)
         result = train(config(refused_limit=5), [Source(dataset)], workdir, settings)
@@ -394,8 +399,8 @@ def test_the_same_command_started_twice_harms_nothing(squares: Squares, tmp_path
     assert told and [json.loads(line)["step"] for line in lines] == [*range(4, 30, 4), 30]
 
 
-def _nothing(loss: Loss) -> Loss:
-    return Loss(loss.value * torch.nan, loss.positive_cosine, loss.margin)
+def _nothing(loss: LossOutput) -> LossOutput:
+    return LossOutput(loss.value * torch.nan, loss.positive_cosine, loss.margin)
 
 
 def test_a_batch_that_does_not_split_is_refused_before_anything_is_read(

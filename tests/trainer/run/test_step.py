@@ -133,6 +133,7 @@ def test_a_step_that_is_not_finite_changes_nothing() -> None:
     stepper(0, given)
     before = {name: value.clone() for name, value in stepper.model.state_dict().items()}
     broken = given.part(0, ROWS)
+    assert broken.weights is not None
     broken.weights[3] = torch.nan
     assert not stepper(1, broken).finite
     assert all(torch.equal(before[n], v) for n, v in stepper.model.state_dict().items())

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import pytest
 
 from trainer.config import RunConfig, TrainConfig
 from trainer.errors import ConfigError
-from trainer.run import trackers
 from trainer.run.trackers import Trackers, summary
 
 CONFIG = TrainConfig(model="ViT-B-32", steps=100, batch_size=64)
@@ -105,14 +105,13 @@ def test_a_tracker_that_breaks_costs_rows_and_not_the_run(
 
 def test_tensorboard_shows_each_step_once(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+    reader = import_module("tensorboard.backend.event_processing.event_accumulator")
     run = RunConfig(tensorboard=True)
     killed = Trackers(tmp_path, run, CONFIG, 0)  # it never gets to close
     for step in (10, 20, 30):
         killed.log({"step": step, "loss": 1 / step, "samples_per_s": 640.0})
     tell(tmp_path, 30, 40, resumed=25, run=run)
-    shown = EventAccumulator(str(tmp_path / "tensorboard"))
+    shown = reader.EventAccumulator(str(tmp_path / "tensorboard"))
     shown.Reload()
     losses = [(event.step, event.value) for event in shown.Scalars("loss")]
     assert losses == [(step, pytest.approx(1 / step)) for step in (10, 20, 30, 40)]
@@ -173,7 +172,7 @@ IN_A_TERMINAL = """
 import logging, sys
 from pathlib import Path
 from trainer.config import RunConfig, TrainConfig
-from trainer.trackers import Trackers
+from trainer.run.trackers import Trackers
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 told = Trackers(Path(sys.argv[1]), RunConfig(), TrainConfig(model="ViT-B-32", steps=100), 20)
 told.log({"step": 50, "loss": 0.25, "samples_per_s": 256.0})
@@ -206,7 +205,7 @@ def test_a_person_at_a_terminal_sees_a_bar_and_every_other_line_whole(tmp_path: 
 def test_without_rich_a_terminal_gets_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(trackers.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     for name in ("rich.console", "rich.progress"):
         monkeypatch.setitem(sys.modules, name, None)
     with caplog.at_level(logging.INFO):

@@ -1,4 +1,4 @@
-"""The linear probe: how well one linear map tells classes apart in a model's frozen embeddings.
+"""The linear probe: how well one linear map separates classes in a model's frozen embeddings.
 
 Multinomial logistic regression with an L2 penalty (Radford et al. 2021, appendix A.3), by L-BFGS in
 float64. The strength of the penalty is chosen inside the training part, never on what is scored.
@@ -26,7 +26,7 @@ GRADIENT = 1e-7
 
 
 @dataclass(frozen=True)
-class Probe:
+class LinearProbe:
     """A linear map from embeddings to the logits of classes, float64."""
 
     weight_CE: Tensor
@@ -110,8 +110,8 @@ def choose_strength(features_NE: Tensor, labels_N: Tensor, *, seed: int = 0) -> 
 
 
 def fit(
-    features_NE: Tensor, labels_N: Tensor, strength: float, *, start: Probe | None = None
-) -> Probe:
+    features_NE: Tensor, labels_N: Tensor, strength: float, *, start: LinearProbe | None = None
+) -> LinearProbe:
     """Minimise mean cross-entropy + strength / 2 * |W|^2; the bias is free.
 
     Labels are int64 from 0. scikit-learn's LogisticRegression has C = 1 / (strength * N).
@@ -126,7 +126,7 @@ def fit(
         weight_CE.copy_(start.weight_CE)
         bias_C.copy_(start.bias_C + start.weight_CE @ mean_E)
     _minimise(weight_CE, bias_C, centred_NE, labels_N, strength)
-    return Probe(weight_CE, bias_C - weight_CE @ mean_E)
+    return LinearProbe(weight_CE, bias_C - weight_CE @ mean_E)
 
 
 def _minimise(

@@ -54,7 +54,7 @@ def image_ranks(
 def outcomes(
     keys: list[str], image_NE: Tensor, text_ME: Tensor, owners: Owners, decoded_N: Tensor
 ) -> pa.Table:
-    """One row a query: direction, sample_id, label, rank, margin, correct; images first.
+    """One row per query: direction, sample_id, label, rank, margin, correct; images first.
 
     `direction` is "text" (an image looks for its text) or "image". An image that did not decode
     is never found, nor are its captions; it is no answer to others. A margin is null where there is

@@ -47,7 +47,7 @@ def classifier(
 def outcomes(
     keys: Sequence[str], labels: npt.NDArray[np.int64], scores_NC: Tensor, decoded_N: Tensor
 ) -> pa.Table:
-    """One row an image: sample_id, label, prediction, rank (0 is best), margin, correct.
+    """One row per image: sample_id, label, prediction, rank (0 is best), margin, correct.
 
     `margin` is the truth's cosine less the best other's, if there is one. An image that did not
     decode, or whose scores are not all finite, predicts -1, ranks last and has no margin.

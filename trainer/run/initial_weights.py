@@ -18,7 +18,7 @@ from trainer.models.resize import resized
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """A finished model's file (`trainer.checkpoints.weights`)."""
 
     path: Path
@@ -31,17 +31,19 @@ class Start:
         except OSError as error:
             raise ConfigError(f"start: {self.path} cannot be read ({error})") from None
 
-    def weights(self, shape: ModelConfig) -> dict[str, Tensor]:
+    def state_dict(self, shape: ModelConfig) -> dict[str, Tensor]:
         """Its state dict, brought to `shape`; ConfigError where more than positions differ."""
         model, _ = load_weights(self.path)
-        state, found = resized(
+        state, resized_shape = resized(
             model.state_dict(),
             model.config,
             image_size=shape.image_size,
             context_length=shape.context_length,
         )
-        if found != shape:
-            both = [(name, getattr(found, name), getattr(shape, name)) for name in _names(shape)]
+        if resized_shape != shape:
+            both = [
+                (name, getattr(resized_shape, name), getattr(shape, name)) for name in _names(shape)
+            ]
             apart = "; ".join(f"{name} {one}, not {two}" for name, one, two in both if one != two)
             raise ConfigError(f"start: {self.path} is another architecture: {apart}")
         return state

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainer.measure.checks import Check
 from trainer.measure.device import Machine
 from trainer.measure.losses import LossFigures
-from trainer.measure.steps import DENSE, StepFigures
-
-if TYPE_CHECKING:
-    from trainer.measure.feeding import Feeding
+from trainer.measure.steps import DENSE, FeedFigures, StepFigures
 
 GOALS_OF_USABLE = {"ViT-B-32": 0.35, "ViT-B-16": 0.45, "ViT-L-14": 0.45}
 GOAL_OF_PEER = 1.3
@@ -18,8 +15,8 @@ GOAL_OF_WAIT = 0.05
 
 
 @dataclass(frozen=True)
-class Steps:
-    """One model: ours, and a peer beside it."""
+class StepComparison:
+    """Steps of one model: ours, and a peer's beside them."""
 
     ours: StepFigures
     peer: StepFigures | None
@@ -27,7 +24,7 @@ class Steps:
 
     @property
     def ratio(self) -> float | None:
-        """Our pairs a second to the peer's."""
+        """Our pairs per second, divided by the peer's."""
         if self.peer is None:
             return None
         return self.ours.samples_per_s / self.peer.samples_per_s
@@ -42,21 +39,21 @@ class Steps:
 
 
 @dataclass
-class Page:
+class Measurements:
     """Everything that was measured on one machine, in the order it came."""
 
     machine: Machine
     checks: list[Check] = field(default_factory=list)
-    steps: list[Steps] = field(default_factory=list)
+    steps: list[StepComparison] = field(default_factory=list)
     losses: list[LossFigures] = field(default_factory=list)
-    feeding: "list[Feeding]" = field(default_factory=list)
+    feeding: list[FeedFigures] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """What could not be measured, and why."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        steps = [asdict(each) | {"ratio": each.ratio, "met": each.met} for each in self.steps]
-        checks = [asdict(each) | {"passed": each.passed} for each in self.checks]
+        steps = [asdict(row) | {"ratio": row.ratio, "met": row.met} for row in self.steps]
+        checks = [asdict(check) | {"passed": check.passed} for check in self.checks]
         return asdict(self) | {"steps": steps, "checks": checks}
 
     def markdown(self) -> str:
@@ -72,53 +69,53 @@ def _checks(checks: Sequence[Check]) -> list[str]:
     return _table(("agreement (relative difference of gradients)", "found", "most", "passed"), rows)
 
 
-def _steps(steps: Sequence[Steps]) -> list[str]:
+def _steps(steps: Sequence[StepComparison]) -> list[str]:
     heads = "model|trainer|batch|tokens|mode|step|pairs/s|TFLOP/s|of 800|of peak|memory|ratio|met"
     rows = []
-    for each in steps:
-        ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
-        rows.append((*_figures(each.ours), ratio, _yes(each.met)))
-        if each.peer is not None:
-            rows.append((*_figures(each.peer), "", ""))
+    for row in steps:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        rows.append((*_figures(row.ours), ratio, _yes(row.met)))
+        if row.peer is not None:
+            rows.append((*_figures(row.peer), "", ""))
     return _table(heads.split("|"), rows)
 
 
-def _figures(found: StepFigures) -> tuple[str, ...]:
+def _figures(figures: StepFigures) -> tuple[str, ...]:
     return (
-        found.model,
-        found.who,
-        f"{found.batch:,}",
-        str(found.text_length),
-        found.precision + (", compiled" if found.compiled else ""),
-        f"{found.seconds * 1e3:,.1f} ms",
-        f"{found.samples_per_s:,.0f}",
-        f"{found.tflops:,.1f}",
-        f"{found.of_usable:.1%}",
-        "" if found.of_peak is None else f"{found.of_peak:.1%}",
-        _gigabytes(found.memory),
+        figures.model,
+        figures.who,
+        f"{figures.batch:,}",
+        str(figures.text_length),
+        figures.precision + (", compiled" if figures.compiled else ""),
+        f"{figures.seconds * 1e3:,.1f} ms",
+        f"{figures.samples_per_s:,.0f}",
+        f"{figures.tflops:,.1f}",
+        f"{figures.of_usable:.1%}",
+        "" if figures.of_peak is None else f"{figures.of_peak:.1%}",
+        _gigabytes(figures.memory),
     )
 
 
 def _losses(losses: Sequence[LossFigures]) -> list[str]:
     heads = ("loss of pairs", "ours", "memory", "dense", "memory of dense", "memory ratio")
     rows = []
-    for each in losses:
-        dense = each.skipped or f"{(each.dense_seconds or 0) * 1e3:,.1f} ms"
+    for row in losses:
+        dense = row.skipped or f"{(row.dense_seconds or 0) * 1e3:,.1f} ms"
         ratio = ""
-        if each.memory and each.dense_memory:
-            ratio = f"{each.dense_memory / each.memory:.1f}"
-        times = (f"{each.pairs:,}", f"{each.seconds * 1e3:,.1f} ms", _gigabytes(each.memory))
-        rows.append((*times, dense, _gigabytes(each.dense_memory), ratio))
+        if row.memory and row.dense_memory:
+            ratio = f"{row.dense_memory / row.memory:.1f}"
+        times = (f"{row.pairs:,}", f"{row.seconds * 1e3:,.1f} ms", _gigabytes(row.memory))
+        rows.append((*times, dense, _gigabytes(row.dense_memory), ratio))
     return _table(heads, rows)
 
 
-def _feeding(feeding: "Sequence[Feeding]") -> list[str]:
+def _feeding(feeding: Sequence[FeedFigures]) -> list[str]:
     heads = ("real pairs", "batch", "workers", "pairs/s", "waiting for data", "met")
     rows = []
-    for each in feeding:
-        rate, wait = f"{each.samples_per_s:,.0f}", f"{each.data_wait:.1%}"
-        met = _yes(each.data_wait <= GOAL_OF_WAIT)
-        rows.append((each.model, f"{each.batch:,}", str(each.workers), rate, wait, met))
+    for row in feeding:
+        rate, wait = f"{row.samples_per_s:,.0f}", f"{row.data_wait:.1%}"
+        met = _yes(row.data_wait <= GOAL_OF_WAIT)
+        rows.append((row.model, f"{row.batch:,}", str(row.workers), rate, wait, met))
     return _table(heads, rows)
 
 

@@ -1,4 +1,4 @@
-"""How fast a run goes, and what holds it up: pairs a second, waiting for data, use of the device.
+"""How fast a run is, and what holds it up: pairs per second, waiting for data, MFU.
 
 All of it comes from a monotonic clock and is for people; no result depends on it.
 """
@@ -39,8 +39,8 @@ def peak_flops(device: torch.device) -> float | None:
     return next((peak * 1e12 for part, peak in PEAK_TFLOPS.items() if part in name), None)
 
 
-class Stopwatch:
-    """Counts since the last lap: pairs, arithmetic, seconds, seconds spent waiting for batches."""
+class ThroughputMeter:
+    """Counts pairs, FLOPs, seconds, and seconds spent waiting for batches since the last lap."""
 
     def __init__(self, config: TrainConfig, world: World) -> None:
         self._config, self._world = config, world
@@ -62,15 +62,15 @@ class Stopwatch:
     def step(self, batch: Batch) -> None:
         """Count a step on this process's rows."""
         kept = None if batch.kept is None else batch.kept.shape[1]
-        each = forward_flops(self._config.shape(), batch.tokens.shape[1], kept)
+        per_pair = forward_flops(self._config.shape(), batch.tokens.shape[1], kept)
         self._pairs += self._config.batch_size
-        self._flops += BACKWARD * each * len(batch.tokens)
+        self._flops += BACKWARD * per_pair * len(batch.tokens)
 
     def lap(self) -> dict[str, float | None]:
         """What was counted since the last lap, as rates and shares; starts a new one."""
         seconds = max(time.perf_counter() - self._since, 1e-9)
         mfu = None if self._peak is None else self._flops / seconds / self._peak
-        found = {
+        rates = {
             "seconds": seconds,
             "samples_per_s": self._pairs / seconds,
             "samples_per_s_per_device": self._pairs / seconds / self._world.size,
@@ -78,7 +78,7 @@ class Stopwatch:
             "mfu": mfu,
         }
         self._begin()
-        return found
+        return rates
 
     def _begin(self) -> None:
         self._since = time.perf_counter()

@@ -1,8 +1,8 @@
-"""A model over several processes: replicated (DDP) or split (FSDP2), behind four verbs.
+"""A model on several processes: replicated (DDP) or sharded (FSDP2), behind four functions.
 
-`spread` wraps it, `accumulating` holds back communication, `whole` and `put` pass between a
-process's tensors and whole ones, so that a checkpoint is the same however the run is spread.
-Gradients of parameters are means over processes, as DDP has them.
+`wrap` wraps it, `accumulating` holds back communication, `full_tensor` and `copy_into` convert
+between a process's shards and whole tensors, so that a checkpoint does not depend on how the run
+was parallelised. Gradients of parameters are means over processes, as DDP has them.
 """
 
 import warnings
@@ -23,7 +23,7 @@ from trainer.models.clip import CLIP
 from trainer.parallel.world import World
 
 
-def spread(model: CLIP, run: RunConfig, world: World, precision: Precision) -> nn.Module:
+def wrap(model: CLIP, run: RunConfig, world: World, precision: Precision) -> nn.Module:
     """The module to call in training: the model itself where there is one process."""
     if world.group is None:
         return model
@@ -33,7 +33,7 @@ def spread(model: CLIP, run: RunConfig, world: World, precision: Precision) -> n
         return _replicated(model, run, world)
     mesh = init_device_mesh(world.device.type, (world.size,))
     # Parameters travel in float32 and autocast rounds them where DDP's would be: one arithmetic,
-    # however a run is spread.
+    # however a run is parallelised.
     for block in model.blocks():
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh, ignored_params=set(_scalars(model)))
@@ -42,9 +42,9 @@ def spread(model: CLIP, run: RunConfig, world: World, precision: Precision) -> n
 
 def _replicated(model: CLIP, run: RunConfig, world: World) -> nn.Module:
     devices = [world.device] if world.device.type == "cuda" else None
-    # After its first step DDP lays gradients out anew, unless it looks for unused parameters. Where
-    # a gradient lies decides in which order more than two processes' are summed: a resumed run's
-    # first step would round unlike that of a run that never stopped.
+    # After its first step DDP regroups gradients into buckets, unless it looks for unused
+    # parameters. The buckets decide in which order the gradients of more than two processes are
+    # summed: a resumed run's first step would round unlike that of a run that never stopped.
     warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
     return DistributedDataParallel(
         model, devices, process_group=world.group, find_unused_parameters=run.deterministic
@@ -53,7 +53,7 @@ def _replicated(model: CLIP, run: RunConfig, world: World) -> nn.Module:
 
 @contextmanager
 def accumulating(module: nn.Module, *, last: bool) -> Iterator[None]:
-    """Backward passes inside add to gradients; only in the `last` one do processes exchange."""
+    """Backward passes inside accumulate gradients; processes exchange them only in the `last`."""
     if isinstance(module, DistributedDataParallel) and not last:
         with module.no_sync():
             yield
@@ -72,29 +72,29 @@ def average_scalars(module: nn.Module, world: World) -> None:
                 scalar.grad /= world.size
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The tensor itself, or the whole of a split one on the CPU; every process must ask for it."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """The tensor itself, or the whole of a sharded one on the CPU; every process must call this."""
     tensor = tensor.detach()
     return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
-def put(target: Tensor, value: Tensor) -> None:
-    """Fill a tensor, whole or split, from a whole one that every process has."""
-    target.copy_(like(target, value))
+def copy_into(target: Tensor, value: Tensor) -> None:
+    """Fill a tensor, whole or sharded, from a whole one that every process has."""
+    target.copy_(placed_like(target, value))
 
 
-def like(target: Tensor, value: Tensor) -> Tensor:
-    """A whole tensor placed, and split, as `target` is."""
+def placed_like(target: Tensor, value: Tensor) -> Tensor:
+    """A whole tensor, placed and sharded as `target` is."""
     value = value.to(target.device)
     if isinstance(target, DTensor):
         return distribute_tensor(value, target.device_mesh, target.placements, src_data_rank=None)
     return value
 
 
-def locals_of(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """This process's part of each, sharing memory with it."""
-    return [each.to_local() if isinstance(each, DTensor) else each for each in tensors]
+def local_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """This process's shard of each, sharing memory with it."""
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
 
 
 def total_norm(tensors: list[Tensor]) -> Tensor:
@@ -102,7 +102,7 @@ def total_norm(tensors: list[Tensor]) -> Tensor:
     split = [each for each in tensors if isinstance(each, DTensor)]
     plain = [each for each in tensors if not isinstance(each, DTensor)]
     norms = [nn.utils.get_total_norm(group) for group in (split, plain) if group]
-    parts = [each.full_tensor() if isinstance(each, DTensor) else each for each in norms]
+    parts = [tensor.full_tensor() if isinstance(tensor, DTensor) else tensor for tensor in norms]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(parts))
     return norm
 
