@@ -105,6 +105,9 @@ class ReplayServer:
         self._thread = threading.Thread(target=self._run, name="replay-server", daemon=True)
         self._failure: OSError | None = None
 
+    def __repr__(self) -> str:
+        return f"ReplayServer({len(self.answers)} answers at {self.address or 'no address yet'})"
+
     def __enter__(self) -> Self:
         self._thread.start()
         self._started.wait()
