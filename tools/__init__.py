@@ -1,1 +1,1 @@
-"""What builds the things that openwit ships; not part of the distribution."""
+"""Programs that make what openwit ships; they are no part of the distribution."""

@@ -96,8 +96,8 @@ def measure(sizes: Sequence[int], repeats: int) -> list[Measurement]:
             before = driver.memory_info().rss if size == sizes[0] else before
             for kind in ("map", "exchange"):
                 calls = (getattr(ours, kind), getattr(peer, kind))
-                mine, theirs = interleaved(calls, repeats)
-                times[kind, size] = (mine, theirs)
+                our_seconds, peer_seconds = interleaved(calls, repeats)
+                times[kind, size] = (our_seconds, peer_seconds)
             after = driver.memory_info().rss
             shutil.rmtree(source)
         rows += _compared(sizes, times)
@@ -109,8 +109,10 @@ def _compared(
     sizes: Sequence[int], times: dict[tuple[str, int], tuple[float, float]]
 ) -> Iterator[Measurement]:
     goals = {"map": 3.0, "exchange": 1.5}
-    for (kind, size), (mine, theirs) in times.items():
-        yield against(f"{kind} {size:,} rows", mine, theirs, "Ray Data", "s", goals[kind])
+    for (kind, size), (our_seconds, peer_seconds) in times.items():
+        yield against(
+            f"{kind} {size:,} rows", our_seconds, peer_seconds, "Ray Data", "s", goals[kind]
+        )
     if len(sizes) > 1:
         first, last = sizes[0], sizes[-1]
         for kind in goals:

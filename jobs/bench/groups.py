@@ -1,7 +1,7 @@
 """Broad classes for the held-out drawings: the nine groups of Unicode's emoji charts.
 
-The held-out set has one picture a name, which a probe cannot learn from; its names are in the order
-of the charts, so a group is a range that begins with a name.
+The held-out set has one picture per name, which a probe cannot learn from; its names are in the
+order of the charts, so a group is a range that begins with a name.
 """
 
 from bisect import bisect
@@ -25,8 +25,8 @@ GROUPS = {
 
 def grouped(folder: Path) -> tuple[list[bytes], list[int]]:
     """The encoded pictures of a held-out set and, for each, the index of its group."""
-    given = read_set(folder)
-    begins = [given.classes.index(name) for name in GROUPS.values()]
-    samples = list(given.samples())
+    held_out = read_set(folder)
+    begins = [held_out.classes.index(name) for name in GROUPS.values()]
+    samples = list(held_out.samples())
     labels = [bisect(begins, sample.label) - 1 for sample in samples]
     return [sample.image for sample in samples], labels

@@ -76,7 +76,7 @@ class LearningPlan:
             raise UserError("--lambdas: 0 is missing, which the others are compared with")
 
     def configs(self) -> list[TrainConfig]:
-        """One a run: the quickstart's recipe, each seed's runs together."""
+        """One per run: the quickstart's recipe, each seed's runs together."""
         recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))["stages"]["train"]
         if self.steps is not None:
             recipe["steps"] = self.steps
@@ -88,23 +88,23 @@ class LearningPlan:
 
 
 def learn(
-    dataset: Path, held_out: Path, out: Path, plan: LearningPlan, tell: Callable[[str], None]
+    dataset: Path, held_out: Path, out: Path, plan: LearningPlan, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """Train and judge every run of the plan; JSON values. UserError on a set that has too little.
 
-    Each run has its own folder in `out`; `tell` is given a line once it is judged.
+    Each run has its own folder in `out`; `progress` is called with a line once it is judged.
     """
-    given = read_set(held_out)
-    if len(given.tasks) < 2:
+    held_out_set = read_set(held_out)
+    if len(held_out_set.tasks) < 2:
         raise UserError(f"--set: {held_out} must have both classes and captions")
     configs, trials = plan.configs(), []
     for config in configs:
-        trials.append(_trial(config, dataset, given, out))
-        tell(f"seed {config.seed}, lambda {config.pos_reg:g}: {_line(trials[-1])}")
+        trials.append(_trial(config, dataset, held_out_set, out))
+        progress(f"seed {config.seed}, lambda {config.pos_reg:g}: {_line(trials[-1])}")
     return {
         "recipe": configs[0].record(),
         "dataset": str(dataset),
-        "set": given.name,
+        "set": held_out_set.name,
         "seeds": list(plan.seeds),
         "runs": [{"seed": t.seed, "lambda": t.pos_reg, **_scores(t)} for t in trials],
         "lambdas": {
@@ -118,22 +118,22 @@ def means(trials: Sequence[Trial], pos_reg: float) -> dict[str, Mean]:
     """Every reading and score at one lambda, beside the runs of lambda 0 with the same seeds."""
     here = [trial for trial in trials if trial.pos_reg == pos_reg]
     plain = {trial.seed: trial for trial in trials if trial.pos_reg == 0}
-    found = {}
+    table = {}
     for name in here[0].readings:
         values = [trial.readings[name] for trial in here]
         more = [trial.readings[name] - plain[trial.seed].readings[name] for trial in here]
-        found[name] = Mean(float(np.mean(values)), None, float(np.mean(more)), None, tuple(more))
+        table[name] = Mean(float(np.mean(values)), None, float(np.mean(more)), None, tuple(more))
     for name in here[0].hits:
         hits_SN = np.stack([trial.hits[name] for trial in here])
         more_SN = hits_SN - np.stack([plain[trial.seed].hits[name] for trial in here])
-        found[name] = Mean(
+        table[name] = Mean(
             float(hits_SN.mean()),
             interval(hits_SN.mean(axis=0)),
             float(more_SN.mean()),
             interval(more_SN.mean(axis=0)),
             tuple(more_SN.mean(axis=1).tolist()),
         )
-    return found
+    return table
 
 
 def interval(values_N: Hits) -> tuple[float, float]:
@@ -147,13 +147,13 @@ def interval(values_N: Hits) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _trial(config: TrainConfig, dataset: Path, given: EvalSet, out: Path) -> Trial:
+def _trial(config: TrainConfig, dataset: Path, held_out_set: EvalSet, out: Path) -> Trial:
     workdir = out / f"seed-{config.seed}" / f"lambda-{config.pos_reg:g}"
     run = RunConfig(num_threads=os.cpu_count(), checkpoint_every_steps=300)
     result = train(config, (Source(dataset),), workdir, run)
     model, _ = load_weights(result.weights)
-    readings = _trained(result) | _held_out(model, given)
-    return Trial(config.seed, config.pos_reg, readings, _hits(result.weights, model, given))
+    readings = _trained(result) | _held_out(model, held_out_set)
+    return Trial(config.seed, config.pos_reg, readings, _hits(result.weights, model, held_out_set))
 
 
 def _trained(result: TrainResult) -> dict[str, float]:
@@ -168,9 +168,9 @@ def _trained(result: TrainResult) -> dict[str, float]:
     }
 
 
-def _held_out(model: CLIP, given: EvalSet) -> dict[str, float]:
+def _held_out(model: CLIP, held_out_set: EvalSet) -> dict[str, float]:
     """Margin, positive cosine and modality gap of pictures and their first captions."""
-    samples = list(given.samples())
+    samples = list(held_out_set.samples())
     images = (sample.image for sample in samples)
     image_NE, sound_N = embed_images(model, images, BATCH, CPU)
     text_NE = embed_texts(model, [sample.captions[0] for sample in samples], BATCH, CPU)
@@ -185,21 +185,21 @@ def _held_out(model: CLIP, given: EvalSet) -> dict[str, float]:
     }
 
 
-def _hits(weights: Path, model: CLIP, given: EvalSet) -> dict[str, Hits]:
+def _hits(weights: Path, model: CLIP, held_out_set: EvalSet) -> dict[str, Hits]:
     """Zero-shot accuracy, recall at 10 both ways and the probe's accuracy, item by item."""
-    found = {}
-    for evaluation in evaluate(weights, given.folder, batch_size=BATCH):
+    hits = {}
+    for evaluation in evaluate(weights, held_out_set.folder, batch_size=BATCH):
         ranks = evaluation.outcomes["rank"].to_numpy()
         if evaluation.summary["task"] == "zeroshot_classification":
-            found["acc1"] = evaluation.outcomes["correct"].to_numpy().astype(np.float64)
+            hits["acc1"] = evaluation.outcomes["correct"].to_numpy().astype(np.float64)
         else:
-            found["R@10"] = (ranks < 10).astype(np.float64)
+            hits["R@10"] = (ranks < 10).astype(np.float64)
     try:
-        images, labels = grouped(given.folder)
+        images, labels = grouped(held_out_set.folder)
     except ValueError:
-        return found  # its names have no known groups, so there is nothing to tell apart
+        return hits  # its names have no known groups, so there is nothing to tell apart
     judged = probe(model, images, torch.tensor(labels), batch_size=BATCH)
-    return found | {"probe": judged.correct_N.double().numpy()}
+    return hits | {"probe": judged.correct_N.double().numpy()}
 
 
 def _scores(trial: Trial) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The learning bench for a terminal: a line for each lambda, and its differences to lambda 0."""
+"""The learning bench for a terminal: one line per lambda, and its differences to lambda 0."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from rich.table import Table
 
 
-def learning_tables(found: Mapping[str, Any]) -> list[Table]:
+def learning_tables(result: Mapping[str, Any]) -> list[Table]:
     """Means over seeds, then differences within seeds; scores with their 95 % intervals."""
-    lambdas: Mapping[str, Mapping[str, Any]] = found["lambdas"]
-    seeds = len(found["seeds"])
+    lambdas: Mapping[str, Mapping[str, Any]] = result["lambdas"]
+    seeds = len(result["seeds"])
     values = _table(f"means of {seeds} seeds", lambdas)
     differences = _table("differences to lambda 0 of the same seed", lambdas)
     for name, row in lambdas.items():
-        values.add_row(name, *[_told(each["value"], each["interval"]) for each in row.values()])
+        values.add_row(name, *[_cell(mean["value"], mean["interval"]) for mean in row.values()])
         if float(name):
-            told = [_told(each["more"], each["more_interval"], "+") for each in row.values()]
-            differences.add_row(name, *told)
+            cells = [_cell(mean["more"], mean["more_interval"], "+") for mean in row.values()]
+            differences.add_row(name, *cells)
     return [values, differences]
 
 
@@ -27,7 +27,7 @@ def _table(title: str, lambdas: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def _told(value: float, interval: tuple[float, float] | None, sign: str = "") -> str:
+def _cell(value: float, interval: tuple[float, float] | None, sign: str = "") -> str:
     """Scores in percent, readings as they are."""
     if interval is None:
         return f"{value:{sign}.3f}"

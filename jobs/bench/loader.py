@@ -109,8 +109,8 @@ def _photos() -> list[Path]:
     folders = [Path(name) for name in PHOTOS]
     if (package := find_spec("sklearn")) and package.origin:
         folders.append(Path(package.origin).parent / "datasets" / "images")
-    found = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
-    return [path for path in found if min(Image.open(path).size) >= LEAST_SIDE]
+    photos = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
+    return [path for path in photos if min(Image.open(path).size) >= LEAST_SIDE]
 
 
 def _crops(photos: list[Path]) -> Iterator[Image.Image]:

@@ -1,7 +1,7 @@
 """The loss beside open_clip's: memory at large batches, its growth, and time, forward and backward.
 
 Every measurement has a process of its own, whose peak is what Linux says it was (VmHWM), less what
-it held before the loss. Knows nothing of towers and data.
+it held before the loss.
 """
 
 import json
@@ -36,8 +36,8 @@ def measure(repeats: int) -> list[Measurement]:
     fitting = [batch for batch in BATCHES if _available_bytes() > DENSE_COPIES * 4 * batch**2]
     if fitting:
         batch = fitting[-1]
-        dense, mine = _apart("dense", batch)["megabytes"], ours[BATCHES.index(batch)]
-        rows.append(against(f"{_name(batch)}: memory of the loss", mine, dense, PEER, "MB", 20))
+        dense, tiled = _apart("dense", batch)["megabytes"], ours[BATCHES.index(batch)]
+        rows.append(against(f"{_name(batch)}: memory of the loss", tiled, dense, PEER, "MB", 20))
     growth = f"memory of the loss, {BATCHES[-1] // 1024} K over {BATCHES[0] // 1024} K"
     rows.append(bounded(growth, ours[-1] / ours[0], "x", 1.1 * BATCHES[-1] / BATCHES[0]))
     timed = [partial(_seconds_apart, side) for side in ("ours", "dense")]

@@ -15,7 +15,7 @@ from rich.table import Table
 class Measurement:
     """One measurement. `ratio` above 1 means that ours is better; `met` compares with `goal`.
 
-    Rows that only tell have an empty goal, and None for whether it is met.
+    Rows that only report have an empty goal, and None for whether it is met.
     """
 
     name: str

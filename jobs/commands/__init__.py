@@ -1,1 +1,1 @@
-"""The `openwit` command, one module a verb."""
+"""The `openwit` command, one module per verb."""

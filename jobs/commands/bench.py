@@ -59,9 +59,9 @@ def trainer(
     only
         Groups of rows: tokenizer, loss, loader, step.
     texts
-        Captions for the tokenizer, one a line; by default what every machine has.
+        Captions for the tokenizer, one per line; by default what every machine has.
     """
-    return _print(measure_trainer(repeats, only, texts, _note), json_)
+    return _print(measure_trainer(repeats, only, texts, _progress), json_)
 
 
 @bench.command
@@ -96,7 +96,7 @@ def learning(
     from jobs.bench.learning_table import learning_tables
 
     plan = LearningPlan(lambdas, seeds, steps)
-    result = {"machine": machine()} | learn(dataset, set_, out, plan, _note)
+    result = {"machine": machine()} | learn(dataset, set_, out, plan, _progress)
     text = json.dumps(result, indent=1)
     (out / "learning.json").write_text(text + "\n", encoding="utf-8")
     if json_:
@@ -106,7 +106,7 @@ def learning(
     return Exit.OK
 
 
-def _note(line: str) -> None:
+def _progress(line: str) -> None:
     """Progress goes beside the result, so that --json stays JSON."""
     print(line, file=sys.stderr, flush=True)
 

@@ -1,8 +1,8 @@
 """A loopback web server that replays the recorded answers of image hosts.
 
 It answers by (scheme, Host header, path and query) with the recorded status, headers and body, and
-404 where nothing was recorded; the fetcher connects every host name to this one address. It refuses
-to know what a picture is, and to listen anywhere but on 127.0.0.1.
+404 where nothing was recorded; the fetcher connects every host name to this one address. It
+listens on 127.0.0.1 alone.
 
 `https` URLs are asked for over plain http with `X-Forwarded-Proto: https`; where only the other
 scheme was recorded, that record answers. It runs in a daemon thread with an event loop of its own:
@@ -48,7 +48,7 @@ def image_files(folder: Path = WEB) -> list[Path]:
 
 
 def key_of(scheme: str, host: str, target: str) -> Key:
-    """What an answer is found by: no default port, no %-escapes, hosts in lower case."""
+    """The key of an answer: no default port, no %-escapes, hosts in lower case."""
     host = host.lower().removesuffix(":80").removesuffix(":443")
     return scheme, host, unquote_to_bytes(target or "/")
 
@@ -62,7 +62,7 @@ def _key_of_url(url: str) -> Key:
 def index(paths: Iterable[Path]) -> dict[Key, Replay]:
     """All answers of the WARC files; `revisit` records take the body of the one they refer to."""
     answers: dict[Key, Replay] = {}
-    again: list[tuple[Key, Replay, Key]] = []
+    revisits: list[tuple[Key, Replay, Key]] = []
     kinds = WarcRecordType.response | WarcRecordType.revisit
     for path in paths:
         with path.open("rb") as opened:
@@ -71,8 +71,8 @@ def index(paths: Iterable[Path]) -> dict[Key, Replay]:
                 answers[key] = _replay(record)
                 earlier = record.headers.get("WARC-Refers-To-Target-URI")
                 if earlier is not None:
-                    again.append((key, answers[key], _key_of_url(earlier)))
-    for key, replay, first in again:
+                    revisits.append((key, answers[key], _key_of_url(earlier)))
+    for key, replay, first in revisits:
         answers[key] = replace(replay, body=answers[first].body)
     return answers
 
@@ -104,6 +104,9 @@ class ReplayServer:
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replay-server", daemon=True)
         self._failure: OSError | None = None
+
+    def __repr__(self) -> str:
+        return f"ReplayServer({len(self.answers)} answers at {self.address or 'no address yet'})"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -163,20 +166,20 @@ class ReplayServer:
             writer.write(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")
             return False
         scheme = headers.get("x-forwarded-proto", "https")
-        found = self.find(scheme, headers.get("host", ""), target)
-        writer.write(found.head + b"Content-Length: %d\r\n\r\n" % found.length)
+        answer = self.find(scheme, headers.get("host", ""), target)
+        writer.write(answer.head + b"Content-Length: %d\r\n\r\n" % answer.length)
         if method == "GET":
-            writer.write(found.body)
+            writer.write(answer.body)
         await writer.drain()
-        whole = method == "HEAD" or found.length == len(found.body)
+        whole = method == "HEAD" or answer.length == len(answer.body)
         return whole and headers.get("connection", "").lower() != "close"
 
     def find(self, scheme: str, host: str, target: str) -> Replay:
         """The recorded answer of a URL, or a 404."""
-        for asked in (scheme, "http" if scheme == "https" else "https"):
-            found = self.answers.get(key_of(asked, host, target))
-            if found is not None:
-                return found
+        for tried in (scheme, "http" if scheme == "https" else "https"):
+            answer = self.answers.get(key_of(tried, host, target))
+            if answer is not None:
+                return answer
         return Replay(NOT_FOUND, b"", 0)
 
 
@@ -185,8 +188,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="replay recorded image answers on 127.0.0.1")
     parser.add_argument("warcs", nargs="*", type=Path, help="WARC files (default: the mini-web's)")
     parser.add_argument("--port", type=int, default=0, help="default: a free port")
-    asked = parser.parse_args()
-    with ReplayServer(asked.warcs or None, asked.port) as server:
+    options = parser.parse_args()
+    with ReplayServer(options.warcs or None, options.port) as server:
         print(f"{len(server.answers)} answers at http://{server.address}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -1,7 +1,7 @@
 """Charts as inline SVG and HTML bars: values in, markup out, readable without a script.
 
 Colours come from the page's style sheet, so that a chart follows its light or dark ground. Every
-text is escaped here. What the values mean is not known here.
+text is escaped here.
 """
 
 import math
@@ -54,7 +54,7 @@ class Axis:
     zero: bool = False
     """A linear axis that must begin at zero, for areas."""
     percent: bool = False
-    """Values are shares, to be told in percent."""
+    """Values are shares, to be shown in percent."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def lines(
     title: str, series: Sequence[Series], x: Axis, y: Axis, rules: Sequence[ReferenceLine] = ()
 ) -> Markup:
     """A line chart; with two logarithmic axes a rank/count plot."""
-    series = [Series(each.name, _finite(each.points, x, y), each.filled) for each in series]
-    points = [point for each in series for point in each.points]
+    series = [Series(line.name, _finite(line.points, x, y), line.filled) for line in series]
+    points = [point for line in series for point in line.points]
     across = _Scale.over(
         [point[0] for point in points] + [rule.value for rule in rules if rule.axis == "x"],
         x,
@@ -121,8 +121,8 @@ def lines(
         TOP,
     )
     body = [*_grid(across, up), *(_rule(rule, across, up) for rule in rules)]
-    body += [_line(number, each, across, up) for number, each in enumerate(series)]
-    tones = [(f"s{number}", each.name) for number, each in enumerate(series)]
+    body += [_line(number, line, across, up) for number, line in enumerate(series)]
+    tones = [(f"s{number}", line.name) for number, line in enumerate(series)]
     legend = _legend(tones if len(series) > 1 else ())
     return Markup(
         '<figure class="chart"><figcaption>{}</figcaption>'
@@ -291,15 +291,15 @@ def _bar(row: Bar) -> Markup:
 def _legend(tones: Sequence[tuple[str, str]]) -> Markup:
     if not tones:
         return Markup("")
-    items = (Markup('<span><i class="{}"></i>{}</span>').format(*each) for each in tones)
+    items = (Markup('<span><i class="{}"></i>{}</span>').format(*tone) for tone in tones)
     return Markup('<p class="legend">{}</p>').format(Markup("").join(items))
 
 
 def _description(title: str, series: Sequence[Series], x: Axis, y: Axis) -> str:
-    """What a reader who cannot see the chart is told: where each line begins and ends."""
+    """The chart in words, for readers who cannot see it: where each line begins and ends."""
     ends = (
-        f"{each.name} from {each.points[0][1]:.4g} to {each.points[-1][1]:.4g}"
-        for each in series
-        if each.points
+        f"{line.name} from {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}"
+        for line in series
+        if line.points
     )
     return f"{title}: {y.label} by {x.label}; {'; '.join(ends)}"

@@ -5,7 +5,7 @@ is `jobs.report.page`'s affair. No clock and no host enters: the same content gi
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.report.page import Panel, ReportPage
@@ -43,7 +43,7 @@ PANELS: tuple[Callable[[BuildView], Panel | None], ...] = (
 class Report:
     """A page as HTML, and the same numbers in plain values."""
 
-    html: str
+    html: str = field(repr=False)
     summary: Mapping[str, Any]
 
 

@@ -6,7 +6,7 @@ they show is decided in `jobs.report.panels`. The same pieces give the same byte
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -79,7 +79,7 @@ class Card:
     text: str
     facts: Sequence[tuple[str, str]] = ()
     uid: str = ""
-    picture: bytes | None = None
+    picture: bytes | None = field(default=None, repr=False)
     blank: str = ""
     mark: str = ""
     """A word set above the text: what sets this card apart from its neighbours."""

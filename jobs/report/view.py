@@ -33,6 +33,9 @@ class BuildView:
     timings: Mapping[str, float] | None = None
     """Seconds per stage; None leaves them out."""
 
+    def __repr__(self) -> str:
+        return f"BuildView({self.name!r}: {', '.join(self.datasets)})"
+
     def last(self, stage: str) -> Result | None:
         """The last dataset that a stage made."""
         results = [result for result in self.datasets.values() if result.manifest.stage == stage]

@@ -39,7 +39,7 @@ TRAPS = (
 
 
 @dataclass(frozen=True)
-class Page:
+class WebPage:
     """A page as it is answered: `shown` are the candidates on it, in their order."""
 
     url: str
@@ -61,13 +61,13 @@ def _groups(web: Web) -> Iterator[tuple[str, str, str, int, list[Candidate]]]:
             rest, number = rest[size:], number + 1
 
 
-def write_pages(web: Web) -> list[Page]:
+def write_pages(web: Web) -> list[WebPage]:
     """All pages, ordered by a hash of their address as a crawl meets them."""
     pages = [_page(*group) for group in _groups(web)]
     return shuffled(sorted(pages, key=lambda page: page.url), "crawl order")
 
 
-def _page(site: str, language: str, theme: str, number: int, shown: list[Candidate]) -> Page:
+def _page(site: str, language: str, theme: str, number: int, shown: list[Candidate]) -> WebPage:
     look = SITES[site]
     url = look.page.format(theme=theme, n=number)
     base, head = url, ""
@@ -92,7 +92,7 @@ def _page(site: str, language: str, theme: str, number: int, shown: list[Candida
         f"{middle}\n{_trap(url)}<footer>{_sentence(url, 'foot')}</footer>{closing}\n"
     )
     body = text.encode(charset, "xmlcharrefreplace")
-    return Page(url, content_type, body, tuple(shown), dirt + charset_dirt)
+    return WebPage(url, content_type, body, tuple(shown), dirt + charset_dirt)
 
 
 def _said_language(language: str, url: str) -> tuple[str, tuple[str, ...]]:

@@ -165,7 +165,7 @@ def _clean_title(title: str) -> str:
 
 
 def _modest(png: Path, longest: int = 3000) -> bool:
-    """Whether the file is there and a PNG of at most `longest` pixels a side."""
+    """Whether the file is there and a PNG of at most `longest` pixels per side."""
     if not png.exists():
         return False
     with png.open("rb") as opened:

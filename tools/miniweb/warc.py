@@ -20,7 +20,7 @@ Pairs = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Exchange:
+class HttpExchange:
     """One HTTP exchange to be recorded; `lost` bytes were announced and never came."""
 
     url: str
@@ -70,14 +70,14 @@ def request(url: str, host: str, target: str) -> bytes:
     return _record("request", url, more, block.encode())
 
 
-def _http_head(one: Exchange) -> bytes:
+def _http_head(one: HttpExchange) -> bytes:
     phrase = HTTPStatus(one.status).phrase
     headers = (*one.headers, ("Content-Length", str(len(one.body) + one.lost)))
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return f"HTTP/1.1 {one.status} {phrase}\r\n{lines}\r\n".encode()
 
 
-def response(one: Exchange, digests: bool) -> bytes:
+def response(one: HttpExchange, digests: bool) -> bytes:
     """The response record, with the payload's SHA-1 as crawls give it if `digests`."""
     more = [
         ("WARC-Target-URI", one.url),
@@ -91,7 +91,7 @@ def response(one: Exchange, digests: bool) -> bytes:
     return _record("response", one.url, more, _http_head(one) + one.body)
 
 
-def revisit(one: Exchange, first: str) -> bytes:
+def revisit(one: HttpExchange, first: str) -> bytes:
     """A response whose body is that of the earlier record of `first`."""
     more = (
         ("WARC-Target-URI", one.url),
@@ -102,7 +102,7 @@ def revisit(one: Exchange, first: str) -> bytes:
     return _record("revisit", one.url, more, _http_head(one))
 
 
-def write_images(path: Path, exchanges: Iterable[Exchange]) -> None:
+def write_images(path: Path, exchanges: Iterable[HttpExchange]) -> None:
     """Every exchange in order; a body of 200 bytes or more is stored once."""
     first: dict[bytes, str] = {}
     with path.open("wb") as out:

@@ -23,7 +23,7 @@ def dropped_panel(view: BuildView) -> Panel:
     """Every reason of every stage, with a few of the rows that it took."""
     pieces: list[Piece] = []
     manifests = {name: view.manifest(name) for name in view.line}
-    most = max((n for each in manifests.values() for n in each.reasons.values()), default=0)
+    most = max((n for m in manifests.values() for n in m.reasons.values()), default=0)
     for name, manifest in manifests.items():
         if not manifest.rows_dropped:
             continue

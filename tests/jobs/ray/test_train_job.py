@@ -1,4 +1,4 @@
-"""Training on Ray: refusals before Ray starts, and runs that lose a worker or are told to stop."""
+"""Training on Ray: refusals before Ray starts, and runs that lose a worker or are asked to stop."""
 
 import json
 import os
@@ -140,7 +140,7 @@ def test_a_run_that_loses_a_worker_ends_in_the_bits_of_an_unbroken_one(
     assert _weights(tmp_path / "run") == _weights(unbroken)
 
 
-def test_a_run_told_to_stop_saves_and_the_same_command_goes_on(
+def test_a_run_asked_to_stop_saves_and_the_same_command_goes_on(
     dataset: Path,
     unbroken: Path,
     local_ray: None,
