@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
+from pipeline.dataset.column import Column
 from pipeline.dataset.errors import UserError
-from pipeline.dataset.schema import Column
 from pipeline.errors import StageFailed
 from pipeline.inputs import Files
 from pipeline.stage import AnyStage, FilesSide, RowsSide, Side

@@ -14,12 +14,12 @@ from pipeline.dataset.manifest import InputRef, Manifest
 from pipeline.errors import StageFailed
 from pipeline.identity import defaults, recipe_key, stage_source
 from pipeline.inputs import resolve
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.wiring import Node
 from pipeline.stage import Side, Whole
 from pipeline.store import refs
 from pipeline.store.objects import Store
 from pipeline.store.result import Result
-from pipeline.wiring import Node
 
 KEY_DIGITS = 16
 NAMED = 3

@@ -17,14 +17,14 @@ from pipeline.errors import StageFailed
 from pipeline.identity import canonical_json
 from pipeline.manifesting import make_manifest
 from pipeline.plan import Planner, Step
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.wiring import Node
 from pipeline.schedule.scheduler import Scheduler
 from pipeline.stage import Exchange, Fold, Read, Side, Whole
 from pipeline.store import refs
 from pipeline.store.objects import Store
 from pipeline.store.result import Result
 from pipeline.watch.progress import Progress
-from pipeline.wiring import Node
 from pipeline.work import FOLD_GROUP, StageRun, num_buckets, part, spill
 
 

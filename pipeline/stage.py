@@ -15,8 +15,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
 
+from pipeline.dataset.column import Column
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import Column
 from pipeline.dataset.verdict import RESERVED, Reason
 from pipeline.errors import RecipeError
 from pipeline.inputs import Files, InputFile

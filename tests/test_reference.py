@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from jobs.stages.catalogue import CATALOGUE, own_stages
-from pipeline.dataset.schema import CAPTION, UID, Column
+from pipeline.dataset.column import Column
+from pipeline.dataset.schema import CAPTION, UID
 from tools.reference.columns import columns_page
 from tools.reference.markdown import as_type, escaped, table
 from tools.reference.pages import FOLDER, WRITERS, page_text

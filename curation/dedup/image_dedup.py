@@ -9,8 +9,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from curation.dedup.survivors import Index, hex_digits, survivors
+from pipeline.dataset.column import Column, put
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import CAPTION, IMAGE_COPIES, SHA256, UID, Column, put
+from pipeline.dataset.schema import CAPTION, IMAGE_COPIES, SHA256, UID
 from pipeline.dataset.verdict import Judge, Reason
 
 NEEDS: tuple[Column, ...] = (UID, SHA256, CAPTION)

@@ -7,8 +7,9 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from curation.dedup.survivors import Index, hex_digits
+from pipeline.dataset.column import Column, put
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import NEAR_COPIES, UID, Column, put
+from pipeline.dataset.schema import NEAR_COPIES, UID
 from pipeline.dataset.uid import uid_words
 from pipeline.dataset.verdict import Judge, Reason
 

@@ -21,8 +21,9 @@ from pydantic import Field
 from curation.dedup.survivors import Index
 from curation.images.perceptual import CHUNK_BITS, CHUNKS, Bytes, Hashes, chunk_keys, hamming
 from pipeline.dataset import schema
+from pipeline.dataset.column import Column, put, schema_of
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import COLOURS, HEIGHT, PHASH, UID, WIDTH, Column, put, schema_of
+from pipeline.dataset.schema import COLOURS, HEIGHT, PHASH, UID, WIDTH
 from pipeline.dataset.uid import uid_words
 
 NEEDS: tuple[Column, ...] = (UID, PHASH, COLOURS, WIDTH, HEIGHT)

@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 
 from curation.dedup.survivors import Index, hex_digits, survivors
 from curation.web.urls import canonical_urls
+from pipeline.dataset.column import Column, put
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import CAPTION, UID, URL, URL_COPIES, Column, put
+from pipeline.dataset.schema import CAPTION, UID, URL, URL_COPIES
 from pipeline.dataset.verdict import Judge, Mask, Reason
 
 NEEDS: tuple[Column, ...] = (UID, URL, CAPTION)

@@ -16,6 +16,7 @@ from curation.fetch.answers import Answer, FetchReason
 from curation.fetch.download import FetchParams, download_all
 from curation.fetch.network import Network
 from curation.pack.tar import TarWriter
+from pipeline.dataset.column import Column, put
 from pipeline.dataset.formats import WEB_FORMATS
 from pipeline.dataset.schema import (
     CONTENT_TYPE,
@@ -28,8 +29,6 @@ from pipeline.dataset.schema import (
     SHA256,
     UID,
     URL,
-    Column,
-    put,
 )
 from pipeline.dataset.verdict import Judge
 

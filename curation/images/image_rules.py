@@ -17,8 +17,9 @@ from curation.images.decode import Picture, decode_rgb
 from curation.images.errors import UndecodableImage
 from curation.images.header import read_header
 from curation.images.perceptual import colours, phash
+from pipeline.dataset.column import Column, put
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import COLOURS, FORMAT, HEIGHT, PHASH, WIDTH, Column, put
+from pipeline.dataset.schema import COLOURS, FORMAT, HEIGHT, PHASH, WIDTH
 from pipeline.dataset.verdict import Judge, Reason
 
 # The pictures come beside the table; what finds them in a pool by `schema.POOL` needs that too.

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.dataset.schema import CAPTION, TOKENS, UID, Column, schema_of
+from pipeline.dataset.column import Column, schema_of
+from pipeline.dataset.schema import CAPTION, TOKENS, UID
 
 IMAGE = Column("image", pa.large_binary(), "The stored picture, a JPEG.")
 ARROW = schema_of((UID, IMAGE, CAPTION, TOKENS))

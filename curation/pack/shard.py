@@ -23,17 +23,9 @@ from curation.images.errors import UndecodableImage
 from curation.images.header import ImageHeader, read_header
 from curation.pack.arrow import ArrowRow, arrow_file
 from curation.pack.tar import TarWriter
+from pipeline.dataset.column import Column, put
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import (
-    CAPTION,
-    LANGUAGE,
-    SHA256,
-    SIDECAR,
-    UID,
-    URL,
-    Column,
-    put,
-)
+from pipeline.dataset.schema import CAPTION, LANGUAGE, SHA256, SIDECAR, UID, URL
 from pipeline.dataset.verdict import Judge, Reason
 
 # The pictures come beside the table; what finds them in a pool by `schema.POOL` needs that too.

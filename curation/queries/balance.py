@@ -12,17 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
+from pipeline.dataset.column import Column, put, schema_of
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import (
-    COUNT,
-    KEEP_PROBABILITY,
-    QUERY_ID,
-    QUERY_IDS,
-    UID,
-    Column,
-    put,
-    schema_of,
-)
+from pipeline.dataset.schema import COUNT, KEEP_PROBABILITY, QUERY_ID, QUERY_IDS, UID
 from pipeline.dataset.uid import keyed_uniform
 from pipeline.dataset.verdict import Judge, Reason
 

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from curation.queries.automaton import Mode, matcher
+from pipeline.dataset.column import Column, put
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import CAPTION, QUERY_IDS, Column, put
+from pipeline.dataset.schema import CAPTION, QUERY_IDS
 from pipeline.dataset.verdict import Judge, Reason
 
 NEEDS: tuple[Column, ...] = (CAPTION,)

@@ -13,8 +13,9 @@ from pydantic import Field
 
 from curation.bounds import Bound, Numbers, at_least, at_most
 from curation.queries.automaton import matcher
+from pipeline.dataset.column import Column
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import CAPTION, Column
+from pipeline.dataset.schema import CAPTION
 from pipeline.dataset.verdict import Judge, Mask, Reason
 
 NEEDS: tuple[Column, ...] = (CAPTION,)

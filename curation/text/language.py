@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from pipeline.dataset.column import Column, put
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import CAPTION, LANGUAGE, LANGUAGE_SCORE, Column, put
+from pipeline.dataset.schema import CAPTION, LANGUAGE, LANGUAGE_SCORE
 from pipeline.dataset.verdict import Judge, Mask, Reason
 
 NEEDS: tuple[Column, ...] = (CAPTION,)

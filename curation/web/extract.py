@@ -17,8 +17,9 @@ from curation.web import warc
 from curation.web.codings import UnreadableBody
 from curation.web.images import images
 from curation.web.warc import NotAWarc
+from pipeline.dataset.column import Column, schema_of
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import PAIR, Column, schema_of
+from pipeline.dataset.schema import PAIR
 from pipeline.dataset.uid import pair_uid
 from pipeline.dataset.verdict import Judge, Reason
 

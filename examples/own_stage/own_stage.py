@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from pipeline.dataset.column import Column, put
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import CAPTION, Column, put
+from pipeline.dataset.schema import CAPTION
 from pipeline.dataset.verdict import Judge, Reason
 from pipeline.stage import Map, Stage
 

@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 
 from jobs.bench.table import Measurement, against, bounded, interleaved, seconds
 from pipeline.dataset import schema
+from pipeline.dataset.column import Column
 from pipeline.dataset.manifest import parquet_table
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import Column
 from pipeline.inputs import Files, resolve
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.wiring import Node
 from pipeline.run import build
 from pipeline.schedule.on_ray import OnRay
 from pipeline.stage import (
@@ -42,7 +43,6 @@ from pipeline.stage import (
 from pipeline.store.objects import Store
 from pipeline.store.result import Result
 from pipeline.watch.progress import Progress
-from pipeline.wiring import Node
 
 ROWS_PER_FILE = 250_000
 ROWS_PER_BUCKET = 500_000

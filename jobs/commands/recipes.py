@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs.stages.catalogue import CATALOGUE
-from pipeline import recipe as recipes
 from pipeline.dataset.errors import Exit, UserError
 from pipeline.errors import Interrupted, RecipeError
-from pipeline.recipe import Recipe
+from pipeline.recipe import recipe as recipes
+from pipeline.recipe.recipe import Recipe
 from pipeline.run import Build, build
 from pipeline.schedule.inline import Inline
 from pipeline.schedule.on_ray import OnRay

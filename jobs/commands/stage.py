@@ -19,11 +19,11 @@ from jobs.stages.catalogue import CATALOGUE
 from pipeline.dataset.errors import UserError
 from pipeline.dataset.params import Params
 from pipeline.inputs import resolve
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.wiring import Node
 from pipeline.run import summary
 from pipeline.stage import AnyStage, Side
 from pipeline.store.objects import Store
-from pipeline.wiring import Node
 
 HERE = "in"
 

@@ -23,7 +23,7 @@ from jobs.commands.recipes import (
 )
 from jobs.quickstart.serve import ReplayServer
 from pipeline.ledger.funnel import funnel
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.run import Build
 from pipeline.store import refs
 from pipeline.store.objects import Store

@@ -23,7 +23,8 @@ from curation.queries import balance, match
 from curation.text import caption_rules, language, repair
 from curation.web import extract
 from pipeline.dataset import schema
-from pipeline.dataset.schema import SIDECAR, Column, schema_of
+from pipeline.dataset.column import Column, put, schema_of
+from pipeline.dataset.schema import SIDECAR
 from pipeline.dataset.verdict import VERDICT
 from tests.support.misbehaving import serving
 from tests.support.pictures import encode, photo
@@ -214,7 +215,7 @@ def test_repair_that_runs_again_keeps_the_caption_before_its_first_change() -> N
     once = repair.captions(table, repair.CaptionParams()).drop_columns(["verdict"])
     assert once["raw_caption"].to_pylist() == ["caf&eacute;", None, None]
     changed = pa.array(["caf\u00e9  bar", "a  dog", "x"], pa.string())
-    edited = schema.put(once, {schema.CAPTION: changed})
+    edited = put(once, {schema.CAPTION: changed})
     again = repair.captions(edited, repair.CaptionParams())
     assert again["caption"].to_pylist() == ["caf\u00e9 bar", "a dog", "x"]
     assert again["raw_caption"].to_pylist() == ["caf&eacute;", "a  dog", None]

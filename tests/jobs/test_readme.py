@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.stages.catalogue import CATALOGUE
-from pipeline.recipe import load
+from pipeline.recipe.recipe import load
 from pipeline.run import Build, build
 from pipeline.schedule.inline import Inline
 from pipeline.store.objects import Store

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.stages.catalogue import CATALOGUE
 from pipeline.errors import RecipeError
-from pipeline.recipe import load
+from pipeline.recipe.recipe import load
 
 HEAD = """\
 name: r

@@ -13,8 +13,8 @@ from pydantic import ConfigDict, Field, create_model
 
 from jobs.stages.catalogue import CATALOGUE
 from pipeline import identity
+from pipeline.dataset.column import Column
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import Column
 from pipeline.identity import (
     COLUMNS,
     DECLARATIONS,
@@ -23,7 +23,7 @@ from pipeline.identity import (
     stage_source,
 )
 from pipeline.plan import make
-from pipeline.recipe import load
+from pipeline.recipe.recipe import load
 from pipeline.schedule.inline import Inline
 from pipeline.stage import AnyStage
 from pipeline.store.objects import Store

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.recipe import Recipe, load
+from pipeline.recipe.recipe import Recipe, load
 from tests.support.toy import CATALOGUE, RECIPE, DivideParams, write_recipe
 
 

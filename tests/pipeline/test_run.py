@@ -15,7 +15,7 @@ from pipeline.dataset.manifest import load
 from pipeline.errors import StageFailed
 from pipeline.identity import stage_source
 from pipeline.plan import make
-from pipeline.recipe import load as load_recipe
+from pipeline.recipe.recipe import load as load_recipe
 from pipeline.run import summary
 from pipeline.schedule.inline import Inline
 from pipeline.stage import Map, Output, RowsTask

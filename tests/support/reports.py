@@ -20,7 +20,6 @@ from curation.pack import shard
 from curation.pack.tar import TarWriter
 from curation.queries import balance
 from jobs.report import compose
-from pipeline import recipe
 from pipeline.dataset import schema
 from pipeline.dataset.manifest import Manifest
 from pipeline.dataset.params import Params
@@ -28,6 +27,7 @@ from pipeline.dataset.uid import pair_uid
 from pipeline.dataset.verdict import Judge, Reason
 from pipeline.exchange import sort_by_uid
 from pipeline.ledger.lineage import wiring
+from pipeline.recipe import recipe
 from pipeline.run import build
 from pipeline.schedule.inline import Inline
 from pipeline.stage import (

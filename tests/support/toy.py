@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.dataset.column import Column, put
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import UID, URL, Column, put
+from pipeline.dataset.schema import UID, URL
 from pipeline.dataset.verdict import Judge, Reason
 from pipeline.exchange import sort_by_uid
-from pipeline.recipe import load
+from pipeline.recipe.recipe import load
 from pipeline.run import Build, build
 from pipeline.schedule.scheduler import Scheduler
 from pipeline.stage import (

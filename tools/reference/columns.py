@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from pipeline.dataset import schema
-from pipeline.dataset.schema import Column
+from pipeline.dataset.column import Column
 from pipeline.stage import AnyStage
 from tools.reference.markdown import code, codes, page, table
 

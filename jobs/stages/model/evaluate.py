@@ -10,6 +10,7 @@ from pydantic import Field
 from jobs.stages.model.mirror import json_bytes
 from jobs.stages.model.train import stage_named
 from pipeline.dataset import schema
+from pipeline.dataset.column import Column, schema_of
 from pipeline.dataset.errors import UserError
 from pipeline.dataset.params import Params
 from pipeline.inputs import Files, InputFile
@@ -50,11 +51,11 @@ def _answers(set_name: str, evaluation: "Evaluation") -> pa.Table:
     outcomes = evaluation.outcomes
     names = {"set": set_name, "task": str(evaluation.summary["task"])}
     columns = [_column(column, outcomes, names) for column in schema.ANSWER]
-    return pa.table(columns, schema=schema.schema_of(schema.ANSWER))
+    return pa.table(columns, schema=schema_of(schema.ANSWER))
 
 
 def _column(
-    column: schema.Column, outcomes: pa.Table, names: dict[str, str]
+    column: Column, outcomes: pa.Table, names: dict[str, str]
 ) -> pa.Array | pa.ChunkedArray:
     if column.name in names:
         return pa.repeat(pa.scalar(names[column.name], column.type), outcomes.num_rows)

@@ -7,6 +7,7 @@ import pyarrow as pa
 from jobs.report import compose
 from jobs.stages.model.mirror import json_bytes
 from pipeline.dataset import schema
+from pipeline.dataset.column import schema_of
 from pipeline.dataset.params import Params
 from pipeline.inputs import Files
 from pipeline.ledger.lineage import wiring
@@ -26,7 +27,7 @@ def _report(task: WholeTask[ReportParams]) -> Output:
     page = compose.render(task.params.title, results, wiring(results), _queries(task))
     figures = pa.table(
         [pa.array([json.dumps(page.summary, sort_keys=True)])],
-        schema=schema.schema_of([schema.REPORT_JSON]),
+        schema=schema_of([schema.REPORT_JSON]),
     )
     return Output(figures, {"html": page.html.encode(), "json": json_bytes(page.summary)})
 

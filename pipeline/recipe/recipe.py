@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.recipe_file import RecipeFile
-from pipeline.wiring import Catalogue, Node, Wiring
+from pipeline.recipe.wiring import Catalogue, Node, Wiring
+from pipeline.recipe.yaml_file import RecipeFile
 
 
 class _Recipe(BaseModel):

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.dataset.column import Column
 from pipeline.dataset.params import Params
-from pipeline.dataset.schema import Column
-from pipeline.recipe_file import RecipeFile, allowed
+from pipeline.recipe.yaml_file import RecipeFile, allowed
 from pipeline.stage import AnyStage, Execution, FilesSide, RowsSide, SideSpec
 
 Catalogue = Mapping[str, AnyStage]

@@ -1,0 +1,1 @@
+"""Recipes: YAML, read strictly, into stages that are wired and checked."""
