@@ -10,7 +10,7 @@ import pytest
 from jobs.quickstart.serve import ReplayServer
 from tests.support.small import command, digests, kill_tree, start, write_recipe
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 TRIALS = 30
 Digests = dict[str, tuple[str, str]]
 

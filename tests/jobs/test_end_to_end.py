@@ -15,6 +15,8 @@ import pytest
 from jobs.quickstart.serve import ReplayServer
 from tests.support.small import command, digests, kill_tree, start, write_recipe
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
 KILLS = 10
 
 

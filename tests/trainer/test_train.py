@@ -21,7 +21,7 @@ from trainer.run.initial_weights import InitialWeights
 from trainer.run.loop import TrainResult
 from trainer.train import main, train
 
-pytestmark = pytest.mark.usefixtures("micro")
+pytestmark = [pytest.mark.usefixtures("micro"), pytest.mark.slow]
 
 Squares = Callable[..., Path]
 

@@ -26,6 +26,8 @@ from trainer.evaluate.sets import read_set
 from trainer.measure.steps import Setting
 from trainer.models.config import MODELS
 
+pytestmark = pytest.mark.slow
+
 HELD_OUT = Path(__file__).parents[3] / "jobs" / "quickstart" / "heldout" / "wds_openmoji"
 ROW = against("row", 1.0, 3.0, "peer", "s", 2.0)
 

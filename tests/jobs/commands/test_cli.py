@@ -14,6 +14,8 @@ from curation.text.repair import CaptionReason
 from tests.support.disk import small_disk
 from tests.support.small import QUICKSTART, RECIPE, ROOT, write_recipe
 
+pytestmark = pytest.mark.slow
+
 TEXT_RECIPE = f"""\
 name: text
 inputs:
@@ -187,6 +189,8 @@ def test_nul_bytes_in_a_caption_are_repaired_and_an_absurd_url_is_a_verdict(tmp_
     )
 
 
+@pytest.mark.ray
+@pytest.mark.root
 @pytest.mark.parametrize("how", ["--inline", "--workers=2"])
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path, how: str) -> None:
     with small_disk(tmp_path / "small", "600k") as small:

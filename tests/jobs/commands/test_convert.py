@@ -13,6 +13,8 @@ from trainer.checkpoints.weights import load_weights, save_weights
 from trainer.models.config import ModelConfig, model_config
 from trainer.models.init import new_clip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:

@@ -19,6 +19,8 @@ from tests.support.folders import coloured_pairs, write_dataset
 from tests.support.ranks import free_port
 from tests.support.small import ROOT, digests, kill_tree, write_recipe
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
 TEXT_STAGES = "near-dedup"
 TRAINING = {
     "model": "ViT-Ti-8-32px",

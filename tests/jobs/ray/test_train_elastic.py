@@ -14,6 +14,8 @@ import pytest
 from tests.support.folders import coloured_pairs, write_dataset
 from tests.support.small import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
 STEPS, LOG_EVERY = 1_500, 20
 CONFIG = {
     "model": "ViT-Ti-8-32px",

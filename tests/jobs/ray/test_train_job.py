@@ -21,6 +21,8 @@ from pipeline.errors import Interrupted
 from tests.support.folders import coloured_pairs, write_dataset
 from tests.support.small import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
 STEPS = 40
 TINY = {
     "model": "ViT-Ti-8-32px",

@@ -17,6 +17,8 @@ from pipeline.stage import Map, Output, RowsTask
 from pipeline.store.objects import Store
 from tests.support.toy import CATALOGUE, build_toy, contents, write_recipe
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
 
 @pytest.fixture(scope="module")
 def two_workers() -> Iterator[OnRay]:

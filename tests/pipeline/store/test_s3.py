@@ -13,6 +13,8 @@ from tests.support.buckets import s3_bucket
 from tests.support.schedulers import Chaotic, Killed
 from tests.support.toy import build_toy, contents, write_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:

@@ -43,6 +43,7 @@ def test_a_store_travels_by_its_url(tmp_path: Path) -> None:
     assert bytes(pickle.loads(pickle.dumps(store)).get("x")) == b"1"
 
 
+@pytest.mark.root
 def test_a_full_disk_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     with small_disk(tmp_path / "small", "64k") as small:
         with pytest.raises(StorageError, match="the disk is full; free some space") as caught:

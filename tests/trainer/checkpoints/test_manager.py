@@ -343,6 +343,7 @@ def kill_savers(root: Path, times: int, nursery: subprocess.Popen[str]) -> None:
     assert promised and midway > trial / 10, "too few kills met a save"
 
 
+@pytest.mark.slow
 def test_a_saver_killed_at_any_moment_leaves_a_sound_checkpoint(
     tmp_path: Path, nursery: subprocess.Popen[str]
 ) -> None:
@@ -400,6 +401,7 @@ def test_a_second_manager_is_refused_by_the_name_of_the_first(tmp_path: Path) ->
     save(tmp_path, 5)
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_run_does_not_outlive_it_in_its_workers(tmp_path: Path) -> None:
     source = (
         "import os, sys, time; from pathlib import Path\n"
@@ -453,6 +455,7 @@ def fail(*_: object) -> None:
     raise OSError(errno.EIO, "the disk is worn out")
 
 
+@pytest.mark.root
 def test_a_full_disk_costs_the_save_and_nothing_else(tmp_path: Path) -> None:
     with (
         small_disk(tmp_path / "disk", "1m") as disk,

@@ -22,6 +22,8 @@ from trainer.data.loader import Batch, Loader, Source
 from trainer.errors import ConfigError
 from trainer.text.tokenizer import encode_batch
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TrainConfig(model="ViT-Ti-8-32px", steps=100, batch_size=12, shuffle_shards=2)
 EVERYTHING = replace(CONFIG, flip=True, patch_dropout=0.5, mask_duplicates=True, crop_scale_min=0.3)
 

@@ -97,6 +97,7 @@ def test_zero_shot_is_the_brute_force_formula(tmp_path: Path) -> None:
     assert got.summary["metrics"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_trained_model_tells_its_colours_apart(micro: None, tmp_path: Path) -> None:
     pairs = coloured_pairs(60)
     for index, pair in enumerate(pairs):

@@ -18,6 +18,8 @@ from trainer.evaluate.sets import read_set
 from trainer.evaluate.tasks import probe
 from trainer.models.init import new_clip
 
+pytestmark = pytest.mark.slow
+
 HELD_OUT = Path(__file__).parents[3] / "jobs" / "quickstart" / "heldout" / "wds_openmoji"
 
 

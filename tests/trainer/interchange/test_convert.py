@@ -29,6 +29,8 @@ from trainer.models.clip import CLIP
 from trainer.models.config import MODELS, ModelConfig
 from trainer.models.resize import resized
 
+pytestmark = pytest.mark.slow
+
 WITH_BIAS = replace(SMALL_VIT, activation="gelu", logit_bias=True)
 
 

@@ -26,6 +26,8 @@ from tests.support.dense_loss import (
 from trainer.config import Objective
 from trainer.losses.objectives import LossOutput, Pairs, contrastive_loss
 
+pytestmark = pytest.mark.slow
+
 BATCH, WIDTH = 48, 32
 WORLDS = (1, 2, 4)
 SCALES = (1 / 0.07, 100.0)

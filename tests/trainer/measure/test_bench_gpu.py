@@ -21,6 +21,8 @@ from trainer.measure.measurements import Measurements, StepComparison
 from trainer.measure.peers import dense_loss, dense_step, open_clip_step
 from trainer.measure.steps import DENSE, Setting, StepFigures, noise_batch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 TINY = "ViT-Ti-8-32px"

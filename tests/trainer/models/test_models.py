@@ -29,6 +29,8 @@ from trainer.models.init import new_clip
 from trainer.models.norms import LayerNorm
 from trainer.text.tokenizer import encode_batch, pad
 
+pytestmark = pytest.mark.slow
+
 PUBLISHED = {
     "RN50": (102.0, 12.22, 5.96),
     "RN101": (119.7, 19.54, 5.96),

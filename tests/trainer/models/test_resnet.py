@@ -61,6 +61,7 @@ def settled(config: ModelConfig) -> CLIP:
     return model.eval()
 
 
+@pytest.mark.slow
 def test_a_model_of_full_size_embeds_like_open_clips(open_clip: Any) -> None:
     model = settled(model_config("RN50"))
     peer = open_clip_model(open_clip, model.config)

@@ -14,6 +14,8 @@ import pytest
 from trainer.run import heartbeat
 from trainer.run.heartbeat import EXIT_TRY_AGAIN, Heartbeat
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 RANK = """

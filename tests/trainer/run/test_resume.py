@@ -27,7 +27,7 @@ from trainer.run import loop, step
 from trainer.run.heartbeat import EXIT_TRY_AGAIN
 from trainer.train import train
 
-pytestmark = pytest.mark.usefixtures("micro")
+pytestmark = [pytest.mark.usefixtures("micro"), pytest.mark.slow]
 
 Squares = Callable[..., Path]
 STEPS = 24

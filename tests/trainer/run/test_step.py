@@ -75,7 +75,7 @@ def assert_close(one: dict[str, Tensor], two: dict[str, Tensor], limit: float = 
     assert float(one["loss"]) == pytest.approx(float(two["loss"]), rel=limit)
 
 
-pytestmark = pytest.mark.usefixtures("micro")
+pytestmark = [pytest.mark.usefixtures("micro"), pytest.mark.slow]
 LOSSES = ["clip", "siglip", "cyclip"]
 
 

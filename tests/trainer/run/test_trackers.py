@@ -128,6 +128,7 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(
         Trackers(tmp_path, RunConfig(**asked), CONFIG, 0)
 
 
+@pytest.mark.slow
 def test_weights_and_biases_is_told_rows_and_configuration_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
