@@ -13,7 +13,7 @@ def _image_rules(task: RowsTask[image_rules.ImageRuleParams]) -> Output:
 
 STAGE = Stage(
     name="image-rules",
-    version=1,
+    version=2,
     summary="Decode each image once: size, shape, information, perceptual hash",
     params=image_rules.ImageRuleParams,
     shape=Map(_image_rules),

@@ -35,7 +35,7 @@ def _num_shards(rows: int, params: ShardParams) -> int:
 
 STAGE = Stage(
     name="shard",
-    version=1,
+    version=2,
     summary="Shuffle by uid and write webdataset tars and Arrow files with their sidecars",
     params=ShardParams,
     shape=Exchange(_by_uid, _shard, _num_shards),

@@ -88,7 +88,7 @@ def _local(files: Sequence[InputFile]) -> list[Path]:
 
 STAGE = Stage(
     name="evaluate",
-    version=2,
+    version=3,
     summary="Zero-shot classification and retrieval on held-out sets",
     params=Params,
     shape=Whole(_evaluate),

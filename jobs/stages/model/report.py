@@ -39,7 +39,7 @@ def _queries(task: WholeTask[ReportParams]) -> tuple[str, ...] | None:
 
 STAGE = Stage(
     name="report",
-    version=1,
+    version=2,
     summary="One HTML page and one JSON summary of the whole build",
     params=ReportParams,
     shape=Whole(_report),
