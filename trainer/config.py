@@ -158,7 +158,7 @@ class RunConfig(Record):
     parallel: Parallel = "ddp"
     """How several processes share the work: ddp, or fsdp, which also splits the parameters."""
     grad_checkpointing: bool = False
-    """Compute blocks again in the backward pass instead of keeping what is inside them."""
+    """Recompute blocks in the backward pass instead of keeping their activations."""
     compile: bool = False
     """torch.compile of every residual block."""
     deterministic: bool = True

@@ -12,11 +12,11 @@ class CheckpointError(UserError):
 
 
 class Diverged(UserError):
-    """The loss stayed not finite for too many steps in a row."""
+    """The loss stayed bad for too many steps in a row, or after too many rewinds."""
 
 
 class Stopped(UserError):
-    """The run was asked to stop; everything up to `step` is saved and will be taken up again."""
+    """The run was asked to stop; everything up to `step` is saved, and the run can be resumed."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"stopped and saved after step {step}; run the same command to go on")

@@ -29,7 +29,7 @@ from trainer.run.heartbeat import EXIT_TRY_AGAIN, Heartbeat
 from trainer.run.initial_weights import InitialWeights
 from trainer.run.loop import Run, TrainResult
 from trainer.run.metrics import Metrics
-from trainer.run.settings import as_in_a_run
+from trainer.run.settings import torch_settings
 
 ProgressCallback = Callable[[Metrics], None]
 """Called with each row of metrics, in the first process."""
@@ -55,7 +55,7 @@ def train(
     be read, Diverged if losses stay bad.
     """
     run = run or RunConfig()
-    with connected(run.device) as world, as_in_a_run(run, config.precision, world.device):
+    with connected(run.device) as world, torch_settings(run, config.precision, world.device):
         state = Run(config, sources, workdir, run, world, initial_weights)
         try:
             return _to_the_end(state, progress, stop_signal or (lambda: False))

@@ -20,7 +20,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 LUMA = (0.299, 0.587, 0.114)
 CUBIC = -0.5
 AT_ONCE = 512
-"""Images in the making at once, which bounds the memory beside the result's."""
+"""Images prepared at once, which bounds the memory beside the result's."""
 
 
 def prepare(batch: Batch, config: TrainConfig) -> Tensor:
@@ -93,7 +93,7 @@ def resampling(sides_B: Tensor, canvas: int, side: int) -> Tensor:
 def colour_jitter(pixels_BSSC: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Brightness, contrast and saturation of each image times a factor in 1 +- `strength`.
 
-    `draws` are uniform numbers (B, 3), one a factor. [0, 255] in, float32 in [0, 255] out.
+    `draws` are uniform numbers (B, 3), one per factor. [0, 255] in, float32 in [0, 255] out.
     """
     factors = 1 + strength * (2 * draws[:, :, None, None, None] - 1)
     brightness, contrast, saturation = factors.unbind(1)

@@ -51,7 +51,7 @@ class EvalSet:
         return self.folder.name.removeprefix("wds_")
 
     def samples(self) -> Iterator[Sample]:
-        """Every sample, in the shards' order; DatasetError names the shard that is not sound."""
+        """Every sample, in the shards' order; DatasetError names the shard that is damaged."""
         for shard in self.shards:
             try:
                 for key, members in _groups(shard):

@@ -1,4 +1,4 @@
-"""Triton kernels of CLIP's two walks: a tile of cosines into running softmaxes, and to gradients.
+"""Triton kernels of CLIP's two walks: a tile of cosines into running softmaxes, then gradients.
 
 The products stay with cuBLAS, in true float32, which no kernel of ours would outrun; what a kernel
 saves is the dozen element-wise passes over the tile between them. They compute what the plain path

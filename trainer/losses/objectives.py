@@ -25,10 +25,10 @@ from trainer.parallel.collectives import Group, gathered, own_rank, summed
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What is known of a process's b pairs; on the device of their embeddings."""
+    """Ids and weights of a process's b pairs, on the device of their embeddings."""
 
     image_ids_B: Tensor | None = None
-    """int64: equal for the same picture. Such pairs are no negatives of each other."""
+    """int64: equal for the same picture. Such pairs are not negatives of each other."""
     text_ids_B: Tensor | None = None
     """int64: equal for the same caption."""
     weights_B: Tensor | None = None

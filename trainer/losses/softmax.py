@@ -58,7 +58,7 @@ class OnlineSoftmax:
         return type(self)(*(field[lines] for field in self.state))
 
     def update(self, cosine_nm: Tensor, scale: Tensor, smooth: bool) -> None:
-        """Include m more entries of each line; those that are no negatives are -inf."""
+        """Include m more entries of each line; those that are not negatives are -inf."""
         # A better best is a new base for the sum: what is in it shrinks by exp(old - new), so
         # that no exponent is ever positive and nothing overflows at a scale of 100:
         #   best 0.2, total 1  +  cosine 0.3   ->   best 0.3, total 1 * exp(scale * -0.1) + 1

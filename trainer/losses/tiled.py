@@ -37,7 +37,7 @@ class RowBlock:
     weights_B: Tensor
     """They sum to 1."""
     ids: tuple[Tensor, ...]
-    """Each int64 (B,): two pairs with an id in common are no negatives of each other."""
+    """Each int64 (B,): two pairs with an id in common are not negatives of each other."""
     first: int
     """Number among all pairs of this process's first."""
     side: int
@@ -81,7 +81,7 @@ class RowBlock:
         return [(ids_B[self.own][tile.rows], ids_B[tile.columns]) for ids_B in self.ids]
 
     def leave_out(self, tile: Tile, entries_rc: Tensor, value: float) -> Tensor:
-        """Write `value` over the entries that are no negatives, in place: positives and hidden.
+        """Write `value` over the entries that are not negatives, in place: positives and hidden.
 
         -inf drops out of a maximum and of a sum of exponentials; 0 drops out of a sum.
         """

@@ -17,7 +17,7 @@ from trainer.measure.losses import SCALE, unit_rows
 from trainer.measure.steps import Setting, noise_batch
 from trainer.models.init import new_clip
 from trainer.parallel.world import World
-from trainer.run.settings import as_in_a_run
+from trainer.run.settings import torch_settings
 from trainer.run.step import Stepper
 
 PAIRS, TILE = 1_500, 512
@@ -87,7 +87,7 @@ def _gradient(setting: Setting) -> Tensor:
     run = RunConfig(device=str(setting.device), compile=setting.compiled)
     model = new_clip(config.shape(), config.seed)
     stepper = Stepper(model, config, run, World(0, 1, setting.device))
-    with as_in_a_run(run, config.precision, setting.device):
+    with torch_settings(run, config.precision, setting.device):
         stepper(0, noise_batch(config, setting.text_length, setting.device))
     return _flat([each.grad for each in stepper.model.parameters() if each.grad is not None])
 

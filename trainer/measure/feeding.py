@@ -8,7 +8,7 @@ from trainer.data.loader import Loader, Source
 from trainer.measure.steps import FeedFigures, Setting
 from trainer.models.init import new_clip
 from trainer.parallel.world import World
-from trainer.run.settings import as_in_a_run
+from trainer.run.settings import torch_settings
 from trainer.run.step import Stepper
 from trainer.run.throughput import ThroughputMeter
 
@@ -19,7 +19,7 @@ def feeding(setting: Setting, dataset: Path, workers: int) -> FeedFigures:
     As many steps again go before, in which blocks are compiled for the lengths that texts have.
     """
     run, world = setting.run(workers), World(0, 1, setting.device)
-    with as_in_a_run(run, setting.precision, setting.device), TemporaryDirectory() as index:
+    with torch_settings(run, setting.precision, setting.device), TemporaryDirectory() as index:
         lap = _second_lap(setting, open_loader(setting, dataset, run, Path(index)), run, world)
     rate, wait = lap["samples_per_s"], lap["data_wait"]
     assert rate is not None and wait is not None

@@ -28,7 +28,7 @@ def dense_loss(image_BE: Tensor, text_BE: Tensor, scale: Tensor) -> Tensor:
 
 
 class PeerStep:
-    """Forward, dense loss, backward, clip, AdamW: called once a step."""
+    """Forward, dense loss, backward, clip, AdamW: called once per step."""
 
     def __init__(
         self,

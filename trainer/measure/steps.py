@@ -20,7 +20,7 @@ from trainer.measure.peers import PeerStep, dense_step, load_open_clip, open_cli
 from trainer.models.flops import forward_flops
 from trainer.models.init import new_clip
 from trainer.parallel.world import World
-from trainer.run.settings import as_in_a_run
+from trainer.run.settings import torch_settings
 from trainer.run.step import Stepper
 from trainer.run.throughput import BACKWARD, peak_flops
 
@@ -144,14 +144,14 @@ def our_step(setting: Setting) -> Callable[[], object]:
 def our_figures(setting: Setting) -> StepFigures:
     """The trainer's own steps, under a run's own settings of torch."""
     run = setting.run()
-    with as_in_a_run(run, setting.precision, setting.device):
+    with torch_settings(run, setting.precision, setting.device):
         return _figures("openwit", setting, our_step)
 
 
 def peer_figures(setting: Setting) -> StepFigures:
     """open_clip's steps, or those of our towers under a dense loss where it is not installed.
 
-    Of a smaller batch where memory does not take the same one. Texts are as long as the model
+    The batch is smaller where memory does not hold the same one. Texts are as long as the model
     takes: that is what open_clip pads them to.
     """
     try:
@@ -191,7 +191,7 @@ def largest_batch(setting: Setting) -> int:
 def _figures(
     who: str, setting: Setting, make: Callable[[Setting], Callable[[], object]]
 ) -> StepFigures:
-    """Steps of `setting`, or of a batch an eighth smaller as long as memory does not do."""
+    """Steps of `setting`, or of a batch an eighth smaller, until it fits into memory."""
     while True:
         try:
             torch.compiler.reset()

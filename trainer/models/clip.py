@@ -49,7 +49,7 @@ class CLIP(TextTransformer):
     def encode_image(self, image_BCSS: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Normalised pixels (B, 3, S, S) to embeddings (B, E), not of unit length.
 
-        `kept_BK` int64: indices of the patches that are looked at; None looks at all. Raises
+        `kept_BK` int64: indices of the patches to encode; None encodes all. Raises
         ConfigError where a ResNet is to leave some out.
         """
         if isinstance(self.visual, ModifiedResNet):
@@ -80,7 +80,7 @@ class CLIP(TextTransformer):
         return [*self.visual.blocks(), *self.transformer.resblocks]
 
     def checkpoint_blocks(self, on: bool) -> None:
-        """Compute blocks again in the backward pass instead of keeping their insides, or not."""
+        """Recompute blocks in the backward pass instead of keeping their activations, or do not."""
         self.visual.checkpoint_blocks(on)
         self.transformer.recompute = on
 

@@ -17,7 +17,7 @@ from trainer.models.config import ModelConfig
 def forward_flops(config: ModelConfig, text_length: int, kept: int | None = None) -> int:
     """FLOPs (two per multiply-accumulate) of one image and one text of `text_length` tokens.
 
-    `kept` is the number of patches that a ViT looks at; all of them by default. Causal attention
+    `kept` is the number of patches that a ViT encodes; all of them by default. Causal attention
     counts whole, as in open_clip's profiles and in published utilisations.
     """
     side = config.image_size

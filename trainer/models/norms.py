@@ -1,6 +1,6 @@
 """The two normalisations, exact in low precision and, for batches, without side effects on demand.
 
-Both compute in float32 whatever their input and parameters are stored in, and answer in the
+Both compute in float32 whatever their input and parameters are stored in, and return in the
 input's dtype.
 """
 

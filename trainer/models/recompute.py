@@ -1,4 +1,4 @@
-"""Residual blocks one after the other, their insides kept for the backward pass or computed again.
+"""Residual blocks one after the other, their activations kept for the backward pass or recomputed.
 
 Recomputing a block costs one more forward of it and frees all but its input (Chen et al. 2016).
 It must not count a batch twice, so running statistics stand still meanwhile.

@@ -1,7 +1,7 @@
 """Weights for another image size or context length: learned positions are interpolated.
 
-Everything else in a CLIP works at any size. Pure functions over state dicts in openwit's names;
-knows nothing of files. Shapes: P positions, D width, H = W grid side.
+Everything else in a CLIP works at any size. Pure functions over state dicts in openwit's names.
+Shapes: P positions, D width, H = W grid side.
 """
 
 from collections.abc import Mapping

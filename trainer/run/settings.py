@@ -15,7 +15,7 @@ from trainer.config import Precision, RunConfig
 
 
 @contextmanager
-def as_in_a_run(run: RunConfig, precision: Precision, device: torch.device) -> Iterator[None]:
+def torch_settings(run: RunConfig, precision: Precision, device: torch.device) -> Iterator[None]:
     """Threads, determinism and exactness of a training run, for as long as it lasts."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     mode, threads = torch.get_deterministic_debug_mode(), torch.get_num_threads()

@@ -151,7 +151,7 @@ class WeightsAndBiases:
 
 
 class LogTracker:
-    """A line of text a row, for logs."""
+    """One line of text per row, for logs."""
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
