@@ -12,6 +12,10 @@ from trainer.errors import ConfigError
 from trainer.models.config import ModelConfig, model_config
 from trainer.records import Record
 
+TRAIN_VERSION = 3
+"""Goes up with a changed default or computation: it is part of a run's identity, which leaves
+defaults out, and the version of the stage `train`."""
+
 Precision = Literal["fp32", "bf16", "fp16"]
 Parallel = Literal["ddp", "fsdp"]
 

@@ -9,6 +9,9 @@ import torch
 from pipeline.dataset.provenance import revision
 from trainer.parallel.world import World
 
+UNRECORDED = 3
+"""The version of checkpoints that record none."""
+
 
 def differences(
     recorded: Mapping[str, Any], current: Mapping[str, Any], defaults: Mapping[str, Any]
@@ -24,6 +27,9 @@ def differences(
         parts.append(f"dataset: digest {recorded['dataset']} there, {current['dataset']} here")
     if recorded.get("start") != current.get("start"):
         parts.append("start: other weights to start from")
+    # Checkpoints of the first versions do not say which: the third was the last of those.
+    if (version := recorded.get("version", UNRECORDED)) != current["version"]:
+        parts.append(f"version: {version} there, {current['version']} here")
     old, new = ({**defaults, **identity["train"]} for identity in (recorded, current))
     for name in sorted(old.keys() | new.keys()):
         if name not in old or name not in new or old[name] != new[name]:

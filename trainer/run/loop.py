@@ -20,7 +20,7 @@ import torch
 from pipeline.dataset.errors import DatasetError
 from trainer.checkpoints import manager
 from trainer.checkpoints.weights import save_weights
-from trainer.config import RunConfig, TrainConfig
+from trainer.config import TRAIN_VERSION, RunConfig, TrainConfig
 from trainer.data.batch import Batch
 from trainer.data.loader import Loader, Source
 from trainer.errors import CheckpointError, ConfigError, Diverged
@@ -298,7 +298,8 @@ class Run:
 
     def _identity(self) -> dict[str, Any]:
         train, dataset = self.config.identity(), self.loader.content
-        return {"train": train, "dataset": dataset, "start": self._start_sha256}
+        start = self._start_sha256
+        return {"version": TRAIN_VERSION, "train": train, "dataset": dataset, "start": start}
 
     def _differences(self, saved: manager.Checkpoint) -> str:
         recorded = saved.facts["identity"]

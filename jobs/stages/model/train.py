@@ -15,7 +15,7 @@ from pipeline.dataset.errors import UserError
 from pipeline.dataset.params import Params
 from pipeline.dataset.verdict import Judge, Reason
 from pipeline.stage import Execution, Output, Stage, Whole, WholeTask
-from trainer.config import RunConfig, TrainConfig
+from trainer.config import TRAIN_VERSION, RunConfig, TrainConfig
 
 if TYPE_CHECKING:
     from trainer.run.metrics import Metrics
@@ -91,7 +91,7 @@ def stage_named(stage: str) -> Iterator[None]:
 
 STAGE = Stage(
     name="train",
-    version=3,
+    version=TRAIN_VERSION,
     summary="Train CLIP's two towers from scratch on the shards",
     params=TrainParams,
     shape=Whole(_train, columns=("uid", "url", "caption")),

@@ -10,7 +10,7 @@ import pytest
 from tests.support.folders import coloured_pairs, write_dataset
 from tests.support.micro import BASE, config
 from trainer.checkpoints.weights import load_weights
-from trainer.config import RunConfig, TrainConfig
+from trainer.config import TRAIN_VERSION, RunConfig, TrainConfig
 from trainer.data.loader import Source
 from trainer.errors import CheckpointError
 from trainer.run.identity import differences
@@ -36,7 +36,8 @@ def trained(workdir: Path, settings: TrainConfig) -> int:
 
 
 def identity(train: dict[str, Any], **rest: Any) -> dict[str, Any]:
-    return {"train": train, "dataset": "d" * 32, "start": None, **rest}
+    common = {"version": TRAIN_VERSION, "dataset": "d" * 32, "start": None}
+    return {"train": train, **common, **rest}
 
 
 def test_an_identity_holds_what_is_required_and_what_differs_from_its_default() -> None:
@@ -118,3 +119,13 @@ def test_another_dataset_and_other_initial_weights_are_differences() -> None:
     assert message == (
         f"dataset: digest {'d' * 32} there, {'e' * 32} here; start: other weights to start from"
     )
+
+
+def test_a_checkpoint_of_another_version_is_refused_whatever_its_fields() -> None:
+    """A changed default is a new version: left out of an identity, it would pass unseen."""
+    defaults = TrainConfig.defaults()
+    message = differences(identity(BASE), identity(BASE, version=TRAIN_VERSION + 1), defaults)
+    assert message == f"version: {TRAIN_VERSION} there, {TRAIN_VERSION + 1} here"
+    before = {name: value for name, value in identity(BASE).items() if name != "version"}
+    assert differences(before, identity(BASE, version=3), defaults) == ""
+    assert differences(before, identity(BASE, version=4), defaults) == "version: 3 there, 4 here"
