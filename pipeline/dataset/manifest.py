@@ -162,18 +162,21 @@ class Manifest:
             return cls(**own, extra={name: record[name] for name in record.keys() - names})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"{type(error).__name__}: {error}"
-            raise DatasetError(f"manifest.json is damaged ({what})") from error
+            raise DatasetError(
+                f"manifest.json: it is damaged ({what}); delete it and run the recipe again, which "
+                "writes it anew from the records of its parts"
+            ) from error
 
 
 def _check_format(written: object) -> None:
     if not isinstance(written, int | float):
         raise DatasetError(
-            "manifest.json has no format number: an openwit before format 1 wrote it; run the "
-            "recipe again"
+            "manifest.json: it has no format number, so an openwit before format 1 wrote it; "
+            "build the dataset again"
         )
     if int(written) > FORMAT:
         raise NewerFormat(
-            f"manifest.json is of format {written}, and this openwit reads up to {FORMAT}.x: "
+            f"manifest.json: it is of format {written}, and this openwit reads up to {FORMAT}.x; "
             "install a newer openwit"
         )
 
@@ -186,7 +189,7 @@ def load(folder: str | Path) -> Manifest:
     try:
         return Manifest.from_json((Path(folder) / "manifest.json").read_bytes())
     except DatasetError as error:
-        raise type(error)(f"{folder}: {error}") from error
+        raise type(error)(f"{folder}/{error}") from error
 
 
 def parquet_table(data: bytes | memoryview, columns: list[str] | None = None) -> pa.Table:

@@ -132,4 +132,4 @@ def _manifest(url: str, folder: str) -> Manifest:
     try:
         return Manifest.from_json(bytes(Store(url).get(f"{folder}/manifest.json")))
     except DatasetError as error:
-        raise type(error)(f"{url}/{folder}: {error}") from error
+        raise type(error)(f"{url}/{folder}/{error}") from error

@@ -86,10 +86,6 @@ def read_manifest(folder: Path) -> Manifest:
         raise DatasetError(
             f"{folder}: it holds no manifest.json, so it is no finished dataset; build it first"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f"{folder}/manifest.json: it is damaged ({error}); {BUILD_AGAIN}"
-        ) from error
 
 
 def file_bytes(path: Path) -> bytes:

@@ -201,7 +201,7 @@ def test_a_manifest_that_points_out_of_its_folder_is_refused(squares: Squares, p
         PairFolder.at(folder)
 
 
-@pytest.mark.parametrize("text", ["{", "3", '"x"', '{"parts": [{"files": []}]}'])
+@pytest.mark.parametrize("text", ["{", "3", '"x"', '{"format": 1, "parts": [{"files": []}]}'])
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(DatasetError, match=r"manifest\.json: it is damaged"):
