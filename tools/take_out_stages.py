@@ -2,8 +2,9 @@
 
 For each stage a copy of the checkout loses the stage's module, its line in the catalogue, the
 modules that nothing else imports, and the tests that are about it: those that import what is gone
-or name the stage. Then every remaining module is imported and the remaining fast tests are run; no
-file is edited but the catalogue.
+or name the stage. Then every remaining module is imported, the reference is printed anew, and the
+remaining fast tests are run, those of the trainer aside, which a contract keeps from importing any
+stage. No file is edited but the catalogue.
 
     python -m tools.take_out_stages [STAGE ...]
 """
@@ -23,6 +24,7 @@ from jobs.stages.catalogue import CATALOGUE, MODULES
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("curation", "jobs", "pipeline", "trainer")
+TESTS = ["-m", "pytest", "-q", "-n", "2", "-m", "fast", "--ignore", "tests/trainer"]
 IMPORT_ALL = """
 import pkgutil, importlib
 for package in ("curation", "jobs", "pipeline", "trainer"):
@@ -51,13 +53,20 @@ def removal_of(stage: str, graph: grimp.ImportGraph) -> Removal:
         gone |= unused
     names = re.compile(rf"^\s*\"?{stage}\"?:|\[\"{stage}\"\]|/{stage}\b", re.MULTILINE)
     imports = re.compile("|".join(_import_of(module) for module in gone), re.MULTILINE)
-    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    texts = {path: _text(path) for path in (ROOT / "tests").rglob("*.py")}
     tests = [path for path, text in texts.items() if names.search(text) or imports.search(text)]
     helpers = "|".join(path.stem for path in tests if path.parent.name == "support")
     if helpers:
         uses = re.compile(rf"tests\.support\.({helpers})\b|tests\.support import .*\b({helpers})\b")
         tests += [path for path, text in texts.items() if uses.search(text) and path not in tests]
     return Removal(stage, sorted(gone), sorted(path.relative_to(ROOT) for path in tests))
+
+
+def _text(test: Path) -> str:
+    """A test, and README with it if its recipe is what is tested."""
+    text = test.read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return f"{text}\n{readme}" if '"README.md"' in text else text
 
 
 def _stage_of(module: str) -> str | None:
@@ -95,7 +104,7 @@ def take_out(removal: Removal, copy: Path) -> tuple[bool, str]:
     own = next(module for module in removal.modules if module.startswith("jobs.stages."))
     catalogue.write_text("".join(line for line in lines if f'"{own}"' not in line))
     environment = {"PYTHONPATH": str(copy), "PATH": "/usr/bin:/bin", "HOME": str(copy)}
-    for arguments in (["-c", IMPORT_ALL], ["-m", "pytest", "-q", "-n", "2", "-m", "fast"]):
+    for arguments in (["-c", IMPORT_ALL], ["-m", "tools.reference"], TESTS):
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=copy,

@@ -7,11 +7,13 @@ and reports losses over budget.
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from jobs.stages.catalogue import CATALOGUE
+from jobs.stages.sets import expanded
 from pipeline.dataset.errors import Exit, UserError
 from pipeline.errors import Interrupted, RecipeError
 from pipeline.recipe import recipe as recipes
@@ -40,7 +42,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         if not equals or "." not in target:
             raise RecipeError(f"--exec {override}: write it as STAGE.FIELD=VALUE")
         values[target] = value
-    return recipes.load(path, CATALOGUE, values)
+    recipe = recipes.load(path, CATALOGUE, values)
+    return replace(recipe, inputs=expanded(recipe.inputs))
 
 
 def open_store(recipe: Recipe, url: str | None) -> Store:

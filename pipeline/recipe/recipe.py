@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.errors import RecipeError
 from pipeline.recipe.wiring import Catalogue, Node, Wiring
 from pipeline.recipe.yaml_file import RecipeFile
 
@@ -54,7 +55,10 @@ def load(
     execution = {stage: dict(fields) for stage, fields in content.execution.items()}
     for target, value in (overrides or {}).items():
         stage, _, field = target.partition(".")
-        execution.setdefault(stage, {})[field] = yaml.safe_load(value)
+        try:
+            execution.setdefault(stage, {})[field] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise RecipeError(f"--exec {target}={value}: {value!r} is no value in YAML") from None
     nodes = Wiring(source, catalogue, set(content.inputs), execution)
     for name, entry in content.stages.items():
         nodes.add(name, entry or {})
