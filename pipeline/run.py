@@ -169,7 +169,7 @@ def _do_rest(
     for done in scheduler.run(spill if kind == "spilled" else part, run, rest):
         if done is not None:
             progress.advance(done)
-        progress.tell(run.status())
+        progress.status(run.status())
 
 
 def _clear_spills(run: StageRun) -> None:

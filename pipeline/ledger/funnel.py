@@ -27,13 +27,15 @@ def funnel(ref: Ref, store: Store) -> list[FunnelRow]:
 
     Raises StageFailed if the counts do not add up exactly from the first stage to the last.
     """
-    rows, first, given = [], 0, None
+    rows, first, passed_on = [], 0, None
     for name, dataset in main_line(ref, store).items():
         manifest = dataset.manifest
         first = first or manifest.rows_in
-        if given not in (None, manifest.rows_in):
-            raise StageFailed(f"{name}: {given} rows were passed on to it, {manifest.rows_in} seen")
-        given = manifest.rows_kept
+        if passed_on not in (None, manifest.rows_in):
+            raise StageFailed(
+                f"{name}: {passed_on} rows were passed on to it, {manifest.rows_in} seen"
+            )
+        passed_on = manifest.rows_kept
         rows.append(
             FunnelRow(
                 stage=name,
@@ -45,7 +47,7 @@ def funnel(ref: Ref, store: Store) -> list[FunnelRow]:
                 reasons=manifest.reasons,
             )
         )
-    total = sum(row.rows_dropped for row in rows) + (given or 0)
+    total = sum(row.rows_dropped for row in rows) + (passed_on or 0)
     if total != first:
         raise StageFailed(f"{first} rows began, but kept and dropped add up to {total}")
     return rows

@@ -54,25 +54,27 @@ def why(ref: Ref, store: Store, target: str) -> list[Life]:
         raise UserError(f"{ref.name} has no finished stage that passes rows on")
     is_uid = len(target) == UID_DIGITS and set(target) <= set("0123456789abcdef")
     column, value = ("uid", bytes.fromhex(target)) if is_uid else ("url", target)
-    found = [rows for rows in first.find(column, value) if rows is not None]
-    if not found and len(target) > LONG_URL:
-        found = _cut_short(first, target)
-    if not found:
+    tables = [rows for rows in first.find(column, value) if rows is not None]
+    if not tables and len(target) > LONG_URL:
+        tables = _cut_short(first, target)
+    if not tables:
         raise UserError(
             f"no candidate of {ref.name} has the {column} {target}{_hint(first, target)}"
         )
-    uids = sorted({uid for rows in found for uid in rows["uid"].to_pylist()})
+    uids = sorted({uid for rows in tables for uid in rows["uid"].to_pylist()})
     return [_life(line, uid) for uid in uids]
 
 
 def _cut_short(first: Result, target: str) -> list[pa.Table]:
     """The dropped rows whose URL is the beginning of the target: absurd ones are cut when kept."""
-    found = []
+    tables = []
     for rows in first.dropped():
-        mine = [len(url) > LONG_URL and target.startswith(url) for url in rows["url"].to_pylist()]
-        if any(mine):
-            found.append(rows.filter(pa.array(mine)))
-    return found
+        matches = [
+            len(url) > LONG_URL and target.startswith(url) for url in rows["url"].to_pylist()
+        ]
+        if any(matches):
+            tables.append(rows.filter(pa.array(matches)))
+    return tables
 
 
 def _hint(first: Result, target: str) -> str:

@@ -147,29 +147,29 @@ class Wiring:
         execution: Execution = self._source.validated(stage.execution, own, ("execution", name))
         return execution
 
-    def _upstream(self, here: tuple[str, str], stage: AnyStage, given: object) -> str:
-        if given is not None and not isinstance(given, str):
-            raise self._source.error((*here, "of"), f"names one stage or input, not {given!r}")
-        source = given or (stage.reads if stage.reads != "rows" else self._rows)
+    def _upstream(self, here: tuple[str, str], stage: AnyStage, entry: object) -> str:
+        if entry is not None and not isinstance(entry, str):
+            raise self._source.error((*here, "of"), f"names one stage or input, not {entry!r}")
+        source = entry or (stage.reads if stage.reads != "rows" else self._rows)
         if source is None:
             raise self._source.error(here, "comes first, but needs the rows of an earlier stage")
         known = self._known((*here, "of"), source)
         self._check_kind((*here, "of"), known, stage.reads_files, stage.needs_files)
         return known
 
-    def _sides(self, here: tuple[str, str], stage: AnyStage, given: object) -> dict[str, str]:
-        if not isinstance(given, Mapping) or not all(isinstance(v, str) for v in given.values()):
+    def _sides(self, here: tuple[str, str], stage: AnyStage, entry: object) -> dict[str, str]:
+        if not isinstance(entry, Mapping) or not all(isinstance(v, str) for v in entry.values()):
             names = ", ".join(sorted(stage.sides)) or "none"
-            what = f"maps inputs of {stage.name} ({names}) to names, not {given!r}"
+            what = f"maps inputs of {stage.name} ({names}) to names, not {entry!r}"
             raise self._source.error((*here, "from"), what)
-        for side in given:
+        for side in entry:
             if side not in stage.sides:
                 what = f"{stage.name} has no such input; {allowed(side, sorted(stage.sides))}"
                 raise self._source.error((*here, "from", side), what)
         everything = [*sorted(self._inputs), *(node.name for node in self.nodes)]
-        seen = {name: name for name in everything} if stage.sees_all else {}
+        all_sides = {name: name for name in everything} if stage.sees_all else {}
         defaults = {side: spec.default for side, spec in stage.sides.items()}
-        chosen = {**seen, **defaults, **given}
+        chosen = {**all_sides, **defaults, **entry}
         for side, source in chosen.items():
             self._known((*here, "from", side), source)
         for side, spec in stage.sides.items():

@@ -50,10 +50,10 @@ class RecipeFile:
         node, line = self._tree, 1
         for step in field:
             if isinstance(node, yaml.MappingNode):
-                found = [(key, value) for key, value in node.value if key.value == str(step)]
-                if not found:
+                entries = [(key, value) for key, value in node.value if key.value == str(step)]
+                if not entries:
                     break
-                key, node = found[0]
+                key, node = entries[0]
                 line = key.start_mark.line + 1
             elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
                 node = node.value[step]
@@ -66,14 +66,14 @@ class RecipeFile:
         """YAML keeps the last of two equal keys silently; a stage would vanish unnoticed."""
         if not isinstance(node, yaml.MappingNode):
             return
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, value in node.value:
-            if key.value in seen:
+            if key.value in keys:
                 what = (
                     f"{key.value} stands here twice; give the second stage another name with `use`"
                 )
                 raise RecipeError(f"{self.path}:{key.start_mark.line + 1}: {what}")
-            seen.add(key.value)
+            keys.add(key.value)
             self._refuse_repeated_keys(value, (*field, key.value))
 
 
@@ -83,8 +83,8 @@ def _in_words(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "value_error":  # a check of a whole stage, which names the field itself
         return str(error["ctx"]["error"])
     value = repr(error["input"])
-    given = "" if error["type"] == "missing" else f" (given: {value[:80]})"
-    return f"{error['msg']}{given}"
+    shown = "" if error["type"] == "missing" else f" (given: {value[:80]})"
+    return f"{error['msg']}{shown}"
 
 
 def allowed(given: str, names: list[str]) -> str:

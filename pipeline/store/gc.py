@@ -44,8 +44,8 @@ def collect(store: Store, found: Garbage) -> int:
 
 
 def _reached(store: Store) -> set[str]:
-    found = (refs.read(store, name) for name in refs.names(store))
-    return {folder for ref in found if ref for folder in ref.folders.values()}
+    named = (refs.read(store, name) for name in refs.names(store))
+    return {folder for ref in named if ref for folder in ref.folders.values()}
 
 
 def _strays(store: Store, folder: str) -> list[str]:

@@ -77,8 +77,8 @@ class Store:
     def get_ranges(self, path: str, starts: Sequence[int], ends: Sequence[int]) -> list[memoryview]:
         """Several byte ranges of one object."""
         with self._explained("read", path):
-            found = obstore.get_ranges(self._store, path, starts=starts, ends=ends)
-            return [memoryview(part) for part in found]
+            payloads = obstore.get_ranges(self._store, path, starts=starts, ends=ends)
+            return [memoryview(part) for part in payloads]
 
     def put(self, path: str, data: bytes | memoryview) -> None:
         """Write an object whole: a reader sees all of it or none."""
@@ -115,8 +115,8 @@ class Store:
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly below `prefix`, sorted."""
         with self._explained("list", prefix):
-            found = obstore.list_with_delimiter(self._store, prefix or None)
-            return sorted(str(path) for path in found["common_prefixes"])
+            listed = obstore.list_with_delimiter(self._store, prefix or None)
+            return sorted(str(path) for path in listed["common_prefixes"])
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete objects; ones that are gone already are no error."""

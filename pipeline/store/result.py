@@ -75,21 +75,21 @@ class Result:
         return self._find("parquet", column, value), self._find("dropped", column, value)
 
     def seconds(self) -> float:
-        """How long the parts took, summed over workers, as their records tell."""
+        """How long the parts took, summed over workers, from their records."""
         paths = (f"{self.folder}/done/{part.index:05d}.json" for part in self.manifest.parts)
         records = (json.loads(bytes(self.store.get(path))) for path in paths)
         return float(sum(record["run"]["seconds"] for record in records))
 
     def _find(self, suffix: str, column: str, value: object) -> pa.Table | None:
-        found = []
+        tables = []
         for part in self.manifest.parts:
             if suffix not in part.files:
                 continue
             data = self.read(part.files[suffix])
             rows = _matching(pq.ParquetFile(pa.BufferReader(pa.py_buffer(data))), column, value)
             if rows.num_rows:
-                found.append(rows)
-        return pa.concat_tables(found) if found else None
+                tables.append(rows)
+        return pa.concat_tables(tables) if tables else None
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The kept rows of all parts: for small artifacts, not for datasets at scale."""
@@ -102,7 +102,7 @@ class Result:
         """Byte ranges of a file that stands beside a part (images in a pool)."""
         path = f"{self.folder}/{part.files[suffix].path}"
         ends = [start + size for start, size in zip(starts, sizes, strict=True)]
-        return [bytes(found) for found in self.store.get_ranges(path, starts, ends)]
+        return [bytes(payload) for payload in self.store.get_ranges(path, starts, ends)]
 
     def _parquet(self, ref: FileRef, columns: Sequence[str] | None) -> pa.Table:
         return parquet_table(self.read(ref), None if columns is None else list(columns))

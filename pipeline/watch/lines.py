@@ -33,7 +33,7 @@ class LogLines(Progress):
         """Count."""
         self._meter.add(done)
 
-    def tell(self, line: str) -> None:
+    def status(self, line: str) -> None:
         """Speak when it has been quiet for a while."""
         self._meter.said = line
         if self._clock() - self._spoken >= LINES_EVERY_S:

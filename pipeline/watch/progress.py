@@ -1,4 +1,4 @@
-"""What whoever watches a run is told, in order: the base that says nothing itself."""
+"""The events of a run, in order, for whoever watches it: the base, which shows nothing."""
 
 from pipeline.dataset.manifest import Manifest
 from pipeline.plan import Step
@@ -17,7 +17,7 @@ class Progress:
     def advance(self, done: Done) -> None:
         """A piece is committed."""
 
-    def tell(self, line: str) -> None:
+    def status(self, line: str) -> None:
         """What a long task says of how far it is."""
 
     def end(self, step: Step, manifest: Manifest) -> None:

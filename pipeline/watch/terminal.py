@@ -40,7 +40,7 @@ class LiveTerminal(Progress):
         """Count."""
         self._meter.add(done)
 
-    def tell(self, line: str) -> None:
+    def status(self, line: str) -> None:
         """Show it behind the counts."""
         self._meter.said = line
 
