@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 
 from jobs.stages.catalogue import CATALOGUE
+from pipeline.dataset.errors import UserError
 from pipeline.errors import RecipeError
+from pipeline.plan import Planner, make
 from pipeline.recipe.recipe import load
+from pipeline.run import build
+from pipeline.schedule.inline import Inline
+from pipeline.store.objects import Store
+from pipeline.watch.progress import Progress
+from tests.support.small import ROOT
 
 HEAD = """\
 name: r
@@ -181,3 +188,15 @@ def test_a_stage_may_run_again_and_replaces_its_own_columns(
     stages = {name: STAGES[name] for name in list(STAGES)[:8]}
     recipe = load(_recipe(tmp_path, {**stages, again: entry}), CATALOGUE)
     assert recipe.nodes[-1].name == again
+
+
+def test_what_needs_a_disk_is_refused_when_planned_on_another_store() -> None:
+    recipe = load(ROOT / "jobs" / "recipes" / "quickstart.yaml", CATALOGUE)
+    store = Store("memory://no-disk")
+    with pytest.raises(UserError, match=r"stages\.train: train works on a local disk") as caught:
+        make(recipe, store)
+    assert "memory://no-disk" in str(caught.value) and "--until" in str(caught.value)
+    with pytest.raises(UserError, match=r"stages\.train"):
+        build(recipe, store, Inline(), Progress())
+    assert store.paths("extract") == [], "nothing is built before it is refused"
+    Planner(recipe, store).check_place(until="shard")
