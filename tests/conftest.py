@@ -7,6 +7,7 @@ neighbours, and its start may take minutes.
 """
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ settings.register_profile("shared", deadline=None, derandomize=True)
 settings.load_profile("shared")
 
 TESTS = Path(__file__).parent
+SLOW_MODULE = re.compile(r"^pytestmark = .*\bslow\b", re.MULTILINE)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -41,6 +43,13 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     if isinstance(val, bytes) and not (len(val) <= 40 and val.decode("latin-1").isprintable()):
         return f"{len(val)} bytes"
     return None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where only fast tests are wanted, spare the imports of slow modules, which take seconds."""
+    if config.option.markexpr != "fast" or not collection_path.name.startswith("test_"):
+        return None
+    return bool(SLOW_MODULE.search(collection_path.read_text(encoding="utf-8"))) or None
 
 
 @pytest.hookimpl(tryfirst=True)

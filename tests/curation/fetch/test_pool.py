@@ -18,6 +18,8 @@ from curation.fetch.pool import Fetched, FetchParams, FetchReason, Network, fetc
 from tests.support.misbehaving import OTHERS, PICTURE, Handler, MisbehavingServer, serving
 from tests.support.tables import pair_uids
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[MisbehavingServer]:

@@ -15,6 +15,8 @@ from tests.support.dense_loss import OBJECTIVES, embeddings, exact, hints, tiled
 from trainer.losses import kernels
 from trainer.losses.objectives import Pairs
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("triton")
 KERNELS = {"update": kernels.update, "logit_gradients": kernels.logit_gradients}
 SOFTMAX = [name for name, objective in OBJECTIVES.items() if objective.loss != "siglip"]
