@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 SPREAD := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart check test lint chaos reference docs bench clean
+.PHONY: help quickstart check fast test lint chaos reference docs bench clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,10 @@ help:  ## print this list
 quickstart: $(VENV)/.runtime  ## pages to a trained, evaluated model on the mini-web
 	$(BIN)/python -m jobs.quickstart
 
-check: lint  ## what to run before every commit: lint and the fast tests (90 s)
+check: $(VENV)/.dev  ## what to run before every commit: lint beside the fast tests (90 s)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint fast
+
+fast: $(VENV)/.dev  ## the fast tests alone
 	$(BIN)/python -m pytest $(SPREAD) -m fast
 
 test: $(VENV)/.dev  ## every test but chaos, and the slowest twenty (12 min on 2 cores)

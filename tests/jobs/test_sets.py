@@ -51,5 +51,5 @@ def test_a_set_that_is_not_there_is_one_line(name: str, what: str) -> None:
 
 def test_a_recipe_names_it_as_an_input(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
-    path.write_text("name: r\ninputs: {heldout: 'set:own', pages: p/*}\nstages: {extract: }\n")
+    path.write_text("name: r\ninputs: {heldout: 'set:own', pages: p/*}\nstages: {}\n")
     assert load_recipe(path).inputs["heldout"] == (f"{own_set()}/**",)
