@@ -99,17 +99,6 @@ class Planner:
             action, why = self._reason(node, inputs, folder)
         return Step(node, action, why, key, folder, inputs)
 
-    def check_place(self, until: str | None = None) -> None:
-        """UserError if a stage up to `until` needs a local disk and the store is none."""
-        for node in self.recipe.nodes:
-            if isinstance(node.stage.shape, Whole) and self.store.local("") is None:
-                raise UserError(
-                    f"stages.{node.name}: {node.stage.name} works on a local disk, and the store "
-                    f"is {self.store.url}; take a local store, or run --until the stage before it"
-                )
-            if node.name == until:
-                return
-
     def _reused(self, node: Node, folder: str) -> tuple[Action, str]:
         recorded = Result(self.store, folder).manifest.provenance.get("source", {})
         source = stage_source(node.stage)
@@ -152,10 +141,22 @@ class Planner:
         return None
 
 
+def check_place(recipe: Recipe, store: Store, until: str | None = None) -> None:
+    """UserError if a stage up to `until` needs a local disk and the store is none."""
+    for node in recipe.nodes:
+        if isinstance(node.stage.shape, Whole) and store.local("") is None:
+            raise UserError(
+                f"stages.{node.name}: {node.stage.name} works on a local disk, and the store is "
+                f"{store.url}; take a local store, or run --until the stage before it"
+            )
+        if node.name == until:
+            return
+
+
 def make(recipe: Recipe, store: Store) -> list[Step]:
     """The plan of a recipe: one step per stage, in order."""
+    check_place(recipe, store)
     planner, steps = Planner(recipe, store), []
-    planner.check_place()
     for node in recipe.nodes:
         step = planner.step(node)
         if step.done:

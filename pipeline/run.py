@@ -16,7 +16,7 @@ from pipeline.dataset.manifest import Manifest
 from pipeline.errors import StageFailed
 from pipeline.identity import canonical_json
 from pipeline.manifesting import make_manifest
-from pipeline.plan import Planner, Step
+from pipeline.plan import Planner, Step, check_place
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.wiring import Node
 from pipeline.schedule.scheduler import Scheduler
@@ -78,8 +78,8 @@ def build(
 
     Raises UserError, StageFailed or Interrupted; everything committed before stays.
     """
+    check_place(recipe, store, until)
     planner = Planner(recipe, store, given)
-    planner.check_place(until)
     result = Build(recipe, store, finished=planner.finished)
     for node in recipe.nodes:
         step = planner.step(node)

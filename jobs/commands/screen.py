@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.report.rows import by_count
-from pipeline.dataset.manifest import Manifest
+from pipeline.dataset.manifest import InputRef, Manifest
 from pipeline.ledger.funnel import FunnelRow
 from pipeline.ledger.why import Event, Life
 from pipeline.plan import Step
@@ -18,6 +18,7 @@ from pipeline.store.refs import Ref
 from pipeline.store.result import Result
 
 WIDEST_VALUE = 100
+DIGITS = 12
 PIPE_COLUMNS = 160
 
 
@@ -72,7 +73,7 @@ def stage(dataset: Result) -> RenderableType:
         f"{manifest.rows_dropped:,} dropped",
         "parts": f"{len(manifest.parts):,} parts, {len(files):,} files, {size / 1e6:,.1f} MB",
         "params": _pairs(manifest.params),
-        "inputs": _pairs(manifest.inputs),
+        "inputs": _pairs({side: _input(ref) for side, ref in manifest.inputs.items()}),
         "dropped for": _pairs({name: f"{count:,}" for name, count in manifest.reasons.items()}),
         "columns": _pairs({field.name: str(field.type) for field in schema}),
         "made with": _pairs(manifest.provenance.get("versions", {})),
@@ -81,6 +82,10 @@ def stage(dataset: Result) -> RenderableType:
     for name, value in facts.items():
         table.add_row(Text(name, style="bold"), value)
     return table
+
+
+def _input(ref: InputRef) -> str:
+    return f"{ref.name} {ref.digest[:DIGITS]}"
 
 
 def funnel(rows: Sequence[FunnelRow]) -> RenderableType:

@@ -1,6 +1,5 @@
 """`openwit show`: a build, or one stage of it."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -23,8 +22,8 @@ def show(
     target = find_target(ref, store)
     if target.stage is None:
         datasets = target.datasets
-        record: Any = {name: asdict(dataset.manifest) for name, dataset in datasets.items()}
+        record: Any = {name: dataset.manifest.as_json() for name, dataset in datasets.items()}
         screen.show(record, lambda: screen.build(target.ref, datasets), json_)
     else:
-        record = asdict(target.dataset.manifest)
+        record = target.dataset.manifest.as_json()
         screen.show(record, lambda: screen.stage(target.dataset), json_)

@@ -7,7 +7,7 @@ import pytest
 from jobs.stages.catalogue import CATALOGUE
 from pipeline.dataset.errors import UserError
 from pipeline.errors import RecipeError
-from pipeline.plan import Planner, make
+from pipeline.plan import check_place, make
 from pipeline.recipe.recipe import load
 from pipeline.run import build
 from pipeline.schedule.inline import Inline
@@ -199,4 +199,4 @@ def test_what_needs_a_disk_is_refused_when_planned_on_another_store() -> None:
     with pytest.raises(UserError, match=r"stages\.train"):
         build(recipe, store, Inline(), Progress())
     assert store.paths("extract") == [], "nothing is built before it is refused"
-    Planner(recipe, store).check_place(until="shard")
+    check_place(recipe, store, until="shard")
