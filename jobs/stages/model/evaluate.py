@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pydantic import Field
 
-from jobs.stages.model.mirror import json_bytes
-from jobs.stages.model.train import stage_named
+from jobs.stages.model.common import json_bytes, stage_named
 from pipeline.dataset import schema
 from pipeline.dataset.column import Column, schema_of
 from pipeline.dataset.errors import UserError

@@ -4,7 +4,6 @@ A machine that trains may have torch, numpy, pyarrow and safetensors alone, so t
 are dataclasses; recipes and help are made from models. Each record is spelled once, there.
 """
 
-import json
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_type_hints
 
@@ -34,8 +33,3 @@ def mirrored(name: str, base: type[Model], record: Any) -> type[Model]:
 
     checks: dict[str, Any] = {"as_the_trainer_does": model_validator(mode="after")(check)}
     return create_model(name, __base__=base, __validators__=checks, **columns)
-
-
-def json_bytes(record: object) -> bytes:
-    """A record as the JSON file that a stage keeps beside its rows."""
-    return (json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()

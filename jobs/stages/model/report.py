@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 
 from jobs.report import compose
-from jobs.stages.model.mirror import json_bytes
+from jobs.stages.model.common import json_bytes
 from pipeline.dataset import schema
 from pipeline.dataset.column import schema_of
 from pipeline.dataset.params import Params

@@ -2,16 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jobs.stages.model.mirror import json_bytes, mirrored
+from jobs.stages.model.common import json_bytes, stage_named
+from jobs.stages.model.mirror import mirrored
 from pipeline.dataset import schema
-from pipeline.dataset.errors import UserError
 from pipeline.dataset.params import Params
 from pipeline.dataset.verdict import Judge, Reason
 from pipeline.stage import Execution, Output, Stage, Whole, WholeTask
@@ -78,15 +76,6 @@ class _StepProgress:
         done, since = row.step - self._first[0], now - self._first[1]
         left = f", {since / done * (self._steps - row.step):,.0f} s left" if done else ""
         self._task.report(f"step {row.step:,}/{self._steps:,}, loss {row.loss:.3f}{left}")
-
-
-@contextmanager
-def stage_named(stage: str) -> Iterator[None]:
-    """An error for people with the stage that it came from."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{stage}: {error}") from error
 
 
 STAGE = Stage(
