@@ -7,9 +7,8 @@ from pipeline.dataset.errors import UserError
 from pipeline.errors import StageFailed
 from pipeline.inputs import Files
 from pipeline.stage import AnyStage, FilesSide, RowsSide, Side
+from pipeline.store.parts import VERDICT
 from pipeline.store.result import Result
-
-VERDICT = "verdict"
 
 
 def check_conserved(before: pa.Table, after: pa.Table) -> None:
